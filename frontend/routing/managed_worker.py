@@ -138,6 +138,12 @@ class ManagedWorker:
     def release(self, permit: WorkerPermit, error: DroverError | None) -> None:
         if not self._capacity.remove(permit, is_full=isinstance(error, QueueFull)):
             return
+        if isinstance(error, WorkerDraining) and self.report is not None:
+            # Its next report says so too: until then all attempts of a request could be spent on it.
+            report = pb.LoadReport()
+            report.CopyFrom(self.report)
+            report.draining = True
+            self.report = report
         # A worker without the adapter of one request serves all others.
         if isinstance(error, RetryElsewhere) and not isinstance(error, AdapterMissing):
             self.breaker.failed(permit.attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -52,6 +53,24 @@ async def test_a_response_with_progress_survives_any_number_of_drains() -> None:
         events = await collect(fleet, ObservedFailovers())
 
     assert text_of(events) == "x" * 9 + "end"
+
+
+class OneReport(StallingWorker):
+    """Reports once."""
+
+    async def watch_load(self, interval_seconds: float) -> AsyncGenerator[pb.LoadReport, None]:
+        yield self.report
+        await asyncio.Event().wait()
+
+
+async def test_a_worker_that_drains_is_not_asked_again_until_it_reports() -> None:
+    """Else all attempts of a request are spent on it, where no other worker is there yet."""
+    worker = OneReport("w:1", [WorkerDraining("bye")], resumable_worker("w:1").described)
+    async with failover_fleet(worker) as fleet:
+        with pytest.raises(WorkerDraining):
+            await collect(fleet, ObservedFailovers())
+
+    assert len(worker.handles) == 1
 
 
 async def test_an_invalid_request_is_reported_also_after_a_retry() -> None:
