@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import orjson
 
 from drover import logs
 from drover.rpc import CHANNEL_OPTIONS
@@ -255,4 +256,18 @@ def _last_lines(path: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return " / ".join(line.strip() for line in lines[-_LAST_LINES:] if line.strip())
+    return " / ".join([text for line in lines if (text := _text_of(line))][-_LAST_LINES:])
+
+
+def _text_of(line: str) -> str:
+    """What a line of a log says. Of the worker's own, which are JSON, only errors and warnings count."""
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return line.strip()
+    match document:
+        case {"level": "error" | "warning", "message": str(message), **more}:
+            return f"{message}: {more['reason']}" if "reason" in more else message
+        case {"level": str()}:
+            return ""
+    return line.strip()

@@ -189,6 +189,22 @@ async def test_what_a_worker_has_started_ends_with_it(
     await until(lambda: not runs(pid), SECONDS, "its child is ended")
 
 
+def test_the_reason_of_an_end_is_what_its_log_says(tmp_path: Path) -> None:
+    lines = [
+        '{"level": "info", "message": "listening", "address": "127.0.0.1:1"}',
+        "ValueError: no room for the KV cache",
+        "",
+        '{"level": "error", "message": "the engine failed", "reason": "a process died"}',
+        '{"level": "error", "message": "cannot start: no"}',
+        "12",
+        '{"level": "info", "message": "stopped"}',
+    ]
+    (tmp_path / "log").write_text("\n".join(lines))
+    assert child_module._last_lines(tmp_path / "log") == (
+        "ValueError: no room for the KV cache / the engine failed: a process died / cannot start: no / 12"
+    )
+
+
 def test_a_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "_LOG_BYTES", 400)
     place = ChildPlace("127.0.0.1:1", "unix:/none", tmp_path)
