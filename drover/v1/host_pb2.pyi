@@ -29,12 +29,17 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class WatchHostRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    TAKES_CHANGES_FIELD_NUMBER: _builtins.int
+    takes_changes: _builtins.bool
+    """The caller keeps the list of models: `stored` is in the first state only, and later ones have what has changed."""
     def __init__(
         self,
+        *,
+        takes_changes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["takes_changes", b"takes_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -53,6 +58,8 @@ class HostState(_message.Message):
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     TURNS_FIELD_NUMBER: _builtins.int
+    CHANGED_MODELS_FIELD_NUMBER: _builtins.int
+    REMOVED_MODELS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Of its store: equal in all its states, different from other hosts'."""
     budget_bytes: _builtins.int
@@ -65,7 +72,7 @@ class HostState(_message.Message):
     """It takes no new work; its children go on."""
     @_builtins.property
     def stored(self) -> Global___StoredModels:
-        """The complete list, if it has changed; absent otherwise."""
+        """The complete list, if it has changed; absent otherwise. See `takes_changes`."""
 
     @_builtins.property
     def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___Child]:
@@ -73,8 +80,16 @@ class HostState(_message.Message):
 
     @_builtins.property
     def turns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Models that somebody waits for, in the order of their turns."""
+        """Digests of the models that somebody waits for and that are not in memory, in the order of their turns."""
 
+    @_builtins.property
+    def changed_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredModel]:
+        """Since the last state: models that are new or have changed, by the first name of their cards, and the names of
+        those that are gone.
+        """
+
+    @_builtins.property
+    def removed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -87,10 +102,12 @@ class HostState(_message.Message):
         disk_free_bytes: _builtins.int = ...,
         draining: _builtins.bool = ...,
         turns: _abc.Iterable[_builtins.str] | None = ...,
+        changed_models: _abc.Iterable[Global___StoredModel] | None = ...,
+        removed_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stored", b"stored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "children", b"children", "disk_budget_bytes", b"disk_budget_bytes", "disk_free_bytes", b"disk_free_bytes", "draining", b"draining", "id", b"id", "stored", b"stored", "turns", b"turns", "used_bytes", b"used_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "changed_models", b"changed_models", "children", b"children", "disk_budget_bytes", b"disk_budget_bytes", "disk_free_bytes", b"disk_free_bytes", "draining", b"draining", "id", b"id", "removed_models", b"removed_models", "stored", b"stored", "turns", b"turns", "used_bytes", b"used_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -164,6 +164,10 @@ class Pool:
                 self._spawn(self._learn(child), child.model)
         self.notify()
 
+    def on_child_used(self) -> None:
+        """Frontends see it a moment later: it may come with each request."""
+        self._wake.set()
+
     def on_child_ended(self, child: Child, reason: str) -> None:
         self.workers.forget(child)
         if self.children.get(child.model.key) is child:
@@ -307,8 +311,7 @@ class Pool:
         """
         merged = {
             model.key: Demand(model.key, self.catalog.memory_bytes(model), 0.0)
-            for model in self.catalog.models
-            if model.is_pinned and not model.unusable
+            for model in self.catalog.pinned
         }
         for caller in self._callers:
             for key, demand in caller.waiting.items():

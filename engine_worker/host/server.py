@@ -28,9 +28,11 @@ from engine_worker.host.sources.allowed import Sources
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.pulls import Pulls
 from engine_worker.host.sources.pushes import Pushes
+from engine_worker.host.states import HostStates
 from engine_worker.host.store.local import local_address
 from engine_worker.host.store.store import Store
-from engine_worker.host.workers.workers import Events, Workers
+from engine_worker.host.workers.child import Events
+from engine_worker.host.workers.workers import Workers
 from engine_worker.metrics import serve as serve_metrics
 
 _log = logging.getLogger("drover.host")
@@ -87,7 +89,7 @@ class HostServer:
             folder / "workers",
             settings,
             settings.python_for,
-            Events(pool.on_child_changed, pool.on_child_ended),
+            Events(pool.on_child_changed, pool.on_child_used, pool.on_child_ended),
         )
         sources = Sources(client, settings.allowed_sources, settings.addresses)
         creation = Creation(store, readers)
@@ -95,7 +97,8 @@ class HostServer:
             store, client, sources.source_of, creation.check, lambda: service.refresh(), pool.counts
         )
         pushes = Pushes(store, client, sources.registry_of)
-        service = HostService(store.id, pool, store, creation, pulls, pushes)
+        states = HostStates(store.id, pool, store.blobs)
+        service = HostService(states, pool, store, creation, pulls, pushes)
         await self._listen(service)
         stop_metrics = self._serve_metrics(pool, store)
         pool.start()
@@ -113,12 +116,12 @@ class HostServer:
         try:
             await self._stop.wait()
             if not settings.leave_workers:
-                service.is_draining = True
+                states.drain()
                 await self._server.set_serving(False)
                 await pool.drain()
         finally:
             stop_metrics()
-            service.close()
+            states.close()
             await pulls.stop()
             await client.close()
             await self._server.grpc.stop(_CLOSE_SECONDS)

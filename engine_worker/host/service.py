@@ -19,51 +19,37 @@ from engine_worker.calls import guarded, send
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
-from engine_worker.host.plan import Demand, State
+from engine_worker.host.plan import Demand
 from engine_worker.host.pool import Caller, Pool
 from engine_worker.host.sources.pulls import Pulls
 from engine_worker.host.sources.pushes import Pushes
+from engine_worker.host.states import HostStates
 from engine_worker.host.store.received import receive_blob
 from engine_worker.host.store.store import Store
-from engine_worker.host.workers.child import Child
 
 _log = logging.getLogger("drover.host")
 _MAX_FAILURES = 256
 _MAX_DEMANDS = 4096
-# Changes that come together leave as one message.
-_GATHER_SECONDS = 0.01
 _NS = 1_000_000_000
 # A pull or a create writes a file at least so often.
 _UNFINISHED_SECONDS = 3600.0
-_STATES = {
-    State.LOADING: host_pb2.Child.LOADING,
-    State.READY: host_pb2.Child.READY,
-    State.DRAINING: host_pb2.Child.DRAINING,
-}
 
 if TYPE_CHECKING:
     from drover.v1.host_pb2_grpc import _ServicerContext as Context
 
 
 class HostService(host_pb2_grpc.HostServicer):
-    """Implements drover.v1.Host. `host_id`: of this machine."""
+    """Implements drover.v1.Host."""
 
     def __init__(
-        self, host_id: str, pool: Pool, store: Store, creation: Creation, pulls: Pulls, pushes: Pushes
+        self, states: HostStates, pool: Pool, store: Store, creation: Creation, pulls: Pulls, pushes: Pushes
     ) -> None:
-        self._host_id = host_id
+        self._states = states
         self._creation = creation
         self._pulls = pulls
         self._pushes = pushes
         self._pool = pool
         self._store = store
-        self.is_draining = False
-        self._closing = False
-
-    def close(self) -> None:
-        """End the watchers."""
-        self._closing = True
-        self._pool.changed.notify()
 
     async def Watch(  # type: ignore[override]  # it writes by itself
         self,
@@ -71,17 +57,9 @@ class HostService(host_pb2_grpc.HostServicer):
         context: grpc.aio.ServicerContext[host_pb2.WatchHostRequest, host_pb2.HostState],
     ) -> None:
         async def watch() -> None:
-            sent: host_pb2.StoredModels | None = None
-            while not self._closing:
-                changed = self._pool.changed.next_change
-                state = self._state()
-                stored = host_pb2.StoredModels(models=map(self._stored, self._catalog.models))
-                if stored != sent:
-                    state.stored.CopyFrom(stored)
-                    sent = stored
-                await send(context, state)
-                await changed.wait()
-                await asyncio.sleep(_GATHER_SECONDS)
+            async with aclosing(self._states.watch(request.takes_changes)) as states:
+                async for state in states:
+                    await send(context, state)
 
         await guarded(context, watch, _log)
 
@@ -230,49 +208,9 @@ class HostService(host_pb2_grpc.HostServicer):
                 },
             )
 
-    def _state(self) -> host_pb2.HostState:
-        pool, blobs = self._pool, self._store.blobs
-        return host_pb2.HostState(
-            id=self._host_id,
-            children=map(_child, pool.children.values()),
-            budget_bytes=pool.budget_bytes,
-            used_bytes=pool.used_bytes,
-            disk_budget_bytes=blobs.budget_bytes,
-            disk_free_bytes=blobs.free_bytes,
-            draining=self.is_draining,
-            turns=pool.turns,
-        )
-
-    def _stored(self, model: StoredModel) -> host_pb2.StoredModel:
-        record = self._catalog.record(model)
-        return host_pb2.StoredModel(
-            card=self._catalog.card(model),
-            memory_bytes=self._catalog.memory_bytes(model),
-            is_measured=record.memory_bytes > 0,
-            load_ns=record.load_ns,
-            engine=model.engine,
-            unusable=model.unusable,
-            pinned=model.is_pinned,
-            max_replicas=model.max_replicas,
-        )
-
 
 def _name(text: str) -> ModelName:
     name = ModelName.parse(text)
     if name is None:
         raise InvalidRequest(f"{text[:200]!r} is no model name")
     return name
-
-
-def _child(child: Child) -> host_pb2.Child:
-    return host_pb2.Child(
-        model=child.model.name.short,
-        digest=child.model.key,
-        state=_STATES[child.state],
-        address=child.place.address,
-        memory_bytes=child.memory_bytes,
-        expires_unix_ns=child.report.expires_unix_ns,
-        since_unix_ns=child.began_unix_ns,
-        extra=child.place.is_extra,
-        busy=child.requests > 0,
-    )

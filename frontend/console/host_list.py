@@ -26,7 +26,7 @@ def loading_models(hosts: Iterable[WatchedHost]) -> list[str]:
     return [
         child.model
         for host in hosts
-        for child in host.children().values()
+        for child in host.children.values()
         if child.state == host_pb2.Child.LOADING
     ]
 
@@ -35,13 +35,12 @@ def _host(host: WatchedHost) -> Json:
     shown: dict[str, Json] = {
         "address": host.address,
         "state": _state_of(host),
-        "stored": len(host.listed),
+        "stored": len(host.served),
     }
     state = host.state
     if state is None:
         return shown
-    held = {child.model for child in state.children}
-    waited_for: list[Json] = [name for name in state.turns if name not in held]
+    waited_for: list[Json] = [host.stored[key].card.names[0] for key in state.turns if key in host.stored]
     figures: dict[str, Json] = {
         "models": [_child(child) for child in sorted(state.children, key=lambda each: each.model)],
         "next": waited_for[:_LISTED_TURNS],
@@ -54,7 +53,7 @@ def _host(host: WatchedHost) -> Json:
 
 def _state_of(host: WatchedHost) -> str:
     if host.state is None:
-        return "lost" if host.listed else "unreachable"
+        return "lost" if host.served else "unreachable"
     return "draining" if host.state.draining else "ready"
 
 

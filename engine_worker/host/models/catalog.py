@@ -38,6 +38,10 @@ class Catalog:
         self._read: dict[tuple[str, str], StoredModel | None] = {}
         self._models: Mapping[str, StoredModel] = {}
         self._by_key: Mapping[str, StoredModel] = {}
+        self.pinned: Sequence[StoredModel] = ()
+        """Those that can be used."""
+        self.version = 0
+        """Increased after each change."""
         self.loads: dict[str, LoadRecord] = {}
         """By the models' keys: with the settings that they have now."""
 
@@ -72,6 +76,8 @@ class Catalog:
             # With other settings it takes other memory, and can do other things.
             if record is not None and record.started_with == model.started_with:
                 self.loads[model.key] = record
+        self.pinned = [model for model in self._models.values() if model.is_pinned and not model.unusable]
+        self.version += 1
 
     def memory_bytes(self, model: StoredModel) -> int:
         """What to plan with: as expected, and more than a load had that ran out of memory."""
@@ -118,6 +124,7 @@ class Catalog:
     def learn(self, model: StoredModel, record: LoadRecord) -> None:
         """What a load has taught, or its failure. `keep` writes it."""
         self.loads[model.key] = replace(record, started_with=model.started_with)
+        self.version += 1
 
     def keep(self, model: StoredModel) -> None:
         """Write what was learned, for later processes of this host. Blocks."""

@@ -71,19 +71,27 @@ class ChildPlace:
                     file.write(end)
 
 
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Called by children. `changed`: the state is another one; `used`: requests began or ended, or the expiry
+    has moved, which may come with each request; `ended`: once, with the reason, which is empty if the end was
+    asked for.
+    """
+
+    changed: Callable[[], None]
+    used: Callable[[], None]
+    ended: Callable[[Child, str], None]
+
+
 @dataclass(eq=False)
 class Child:
-    """`memory_bytes`: measured, or estimated while a load takes less than that. `changed` is called when its
-    state or its load has changed, `ended` once, with the reason; it is empty if the end was asked for. Times
-    are of time.monotonic.
-    """
+    """`memory_bytes`: measured, or estimated while a load takes less than that. Times: of time.monotonic."""
 
     model: StoredModel
     place: ChildPlace
     process: WorkerProcess
     memory_bytes: int
-    changed: Callable[[], None]
-    ended: Callable[[Child, str], None]
+    events: Events
     state: State = State.LOADING
     card: pb.Model | None = None
     report: pb.LoadReport = field(default_factory=pb.LoadReport)
@@ -120,7 +128,7 @@ class Child:
         if self._end_task is None:
             self.state = State.DRAINING
             self._end_task = asyncio.create_task(self._end(), name=f"end {self.model.name.short}")
-            self.changed()
+            self.events.changed()
 
     @property
     def requests(self) -> int:
@@ -149,7 +157,7 @@ class Child:
                 self.process.kill()
             how = await ending
             await asyncio.to_thread(self.process.end_session)
-            self.ended(self, "" if self.state is State.DRAINING else await self._explain(how))
+            self.events.ended(self, "" if self.state is State.DRAINING else await self._explain(how))
         finally:
             for task in (watching, ending):
                 task.cancel()
@@ -168,7 +176,7 @@ class Child:
                 self.state = State.READY
             self.since = self.last_used = time.monotonic()
             self.load_ns = round((self.since - self.began) * 1e9)
-            self.changed()
+            self.events.changed()
             await self._until_silent(stub)
 
     async def _until_silent(self, stub: EngineAsyncStub) -> None:
@@ -203,7 +211,7 @@ class Child:
         has_grown = measured > self.memory_bytes
         if has_grown:
             self.memory_bytes = measured
-            self.changed()
+            self.events.changed()
         return has_grown
 
     async def _follow_reports(self, stub: EngineAsyncStub) -> None:
@@ -221,8 +229,8 @@ class Child:
         self.report = report
         # The first report counts the worker's own warm-up.
         worked = before.running_limit > 0 and report.prefill_tokens_done > before.prefill_tokens_done
-        if worked or self.requests:
-            self.has_served = True
+        first_served = not self.has_served and (worked or self.requests > 0)
+        self.has_served = self.has_served or first_served
         if was_busy or self.requests:
             self.last_used = time.monotonic()
         if self.requests >= report.running_limit:
@@ -232,8 +240,8 @@ class Child:
             # Its keep-alive has expired, or a client has stopped it.
             self.drain()
         moved = abs(report.expires_unix_ns - before.expires_unix_ns) > 1_000_000_000
-        if was_busy != (self.requests > 0) or moved:
-            self.changed()
+        if first_served or moved or was_busy != (self.requests > 0):
+            self.events.used()
 
     async def _end(self) -> None:
         self.process.terminate()

@@ -11,7 +11,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -21,20 +20,12 @@ from drover.settings import split_address, with_port
 from engine_worker.engines.sglang.upstream.environment import METRICS_FOLDER
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.settings import HostSettings
-from engine_worker.host.workers.child import LOG, Child, ChildPlace
+from engine_worker.host.workers.child import LOG, Child, ChildPlace, Events
 from engine_worker.host.workers.process import WorkerProcess, end_writers
 
 _log = logging.getLogger("drover.host")
 _STATE = "worker.json"
 _LONGEST_SOCKET_PATH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """Called by children; see Child."""
-
-    changed: Callable[[], None]
-    ended: Callable[[Child, str], None]
 
 
 class Workers:
@@ -130,7 +121,7 @@ class Workers:
         self, model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int
     ) -> Child:
         self._addresses.add(place.address)
-        return Child(model, place, process, memory_bytes, self._events.changed, self._events.ended)
+        return Child(model, place, process, memory_bytes, self._events)
 
     def _command(self, model: StoredModel, place: ChildPlace, is_pinned: bool) -> Sequence[str]:
         settings = self._settings

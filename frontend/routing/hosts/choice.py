@@ -44,7 +44,7 @@ def _rank(host: WatchedHost, key: str, pending: int) -> tuple[int, int, bytes]:
     state, needed = host.state, host.stored[key].memory_bytes
     assert state is not None
     tie = blake2b(f"{state.id} {key}".encode(), digest_size=8).digest()
-    child = host.children().get(key)
+    child = host.children.get(key)
     if child is not None and child.state in _HERE:
         return 0, 0, tie
     if key in state.turns:

@@ -15,9 +15,9 @@ from drover.v1 import host_pb2
 from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery.base import Discovery
 from frontend.routing.hosts.choice import Pending, is_better, ranked
-from frontend.routing.hosts.watched_host import WatchedHost
+from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from frontend.routing.managed_worker import log_task_failure
-from frontend.routing.served_model import ServedModel, under_each_name
+from frontend.routing.served_model import ServedModel
 
 # How long a host is not asked again for a model that it could not load.
 _FAILED_SECONDS = 10.0
@@ -72,6 +72,7 @@ class Hosts:
         self._assigned: dict[str, WatchedHost] = {}
         self._failed: dict[tuple[str, str], _Failure] = {}
         self._stored: Mapping[str, ServedModel] = {}
+        self._events = HostEvents(self._on_change, self._on_models_change, self._on_failure)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -166,23 +167,24 @@ class Hosts:
     async def _reconcile(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._hosts.keys()):
-            host = self._hosts[address] = WatchedHost(address, self._on_change, self._on_failure, self._tls)
+            host = self._hosts[address] = WatchedHost(address, self._events, self._tls)
             host.start()
         for address in self._hosts.keys() - wanted:
             await self._hosts.pop(address).stop()
+        self._on_models_change()
+
+    def _on_models_change(self) -> None:
+        stored: dict[str, ServedModel] = {}
+        for host in self._hosts.values():
+            for key, model in host.served.items():
+                known = stored.get(key)
+                if known is None or known.info.modified_unix_ns < model.info.modified_unix_ns:
+                    stored[key] = model
+        self._stored = stored
+        self.version += 1
         self._on_change()
 
     def _on_change(self) -> None:
-        stored: dict[str, ServedModel] = {}
-        for host in self._hosts.values():
-            for each in host.listed:
-                for model in under_each_name(each.card):
-                    known = stored.get(model.name.key)
-                    if known is None or known.info.modified_unix_ns < model.info.modified_unix_ns:
-                        stored[model.name.key] = model
-        if stored != self._stored:
-            self._stored = stored
-            self.version += 1
         self._changed.notify()
         self._queue_changed.set()
 
@@ -203,7 +205,7 @@ class Hosts:
         """Of all models but one."""
         pending: Counter[WatchedHost] = Counter()
         for key, host in self._assigned.items():
-            if key != without and key in host.stored and key not in host.children():
+            if key != without and key in host.stored and key not in host.children:
                 pending[host] += host.stored[key].memory_bytes
         return pending
 
@@ -245,13 +247,13 @@ class Hosts:
             yield host, False
         is_loaded = waiting.replicas > 0 or host.has_ready(key)
         if is_loaded and waiting.seconds > _REPLICA_AFTER_SECONDS and self._may_have_more(host, key):
-            others = [each for each in able if key not in each.children()]
+            others = [each for each in able if key not in each.children]
             if others:
                 yield others[0], True
 
     def _may_have_more(self, host: WatchedHost, key: str) -> bool:
         most = host.stored[key].max_replicas
-        return not most or sum(key in each.children() for each in self._hosts.values()) < most
+        return not most or sum(key in each.children for each in self._hosts.values()) < most
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

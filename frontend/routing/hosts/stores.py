@@ -14,7 +14,6 @@ from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.watched_host import WatchedHost
-from frontend.routing.served_model import under_each_name
 
 _DESCRIBE_SECONDS = 30.0
 _UPLOADS = "uploads"
@@ -144,11 +143,7 @@ class HostStores:
 
     def _with_name(self, name_key: str) -> Sequence[WatchedHost]:
         """Hosts with a model of the name, also with an older one than others."""
-        return [
-            host
-            for host in self._ready()
-            if any(model.name.key == name_key for each in host.listed for model in under_each_name(each.card))
-        ]
+        return [host for host in self._ready() if name_key in host.served]
 
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""

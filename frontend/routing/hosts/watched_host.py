@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -16,40 +17,47 @@ from drover.rpc import CHANNEL_OPTIONS, error_of_failure
 from drover.settings import split_address, with_port
 from drover.v1 import host_pb2, host_pb2_grpc
 from frontend.routing.backends.grpc.tls import FleetTls
+from frontend.routing.served_model import ServedModel, under_each_name
 
 if TYPE_CHECKING:
     from drover.v1.host_pb2_grpc import HostAsyncStub
 
 _log = logging.getLogger("drover.fleet")
 _RETRY_SECONDS = 0.25
+# Fields of a state.
+_MODELS: Final = ("stored", "changed_models", "removed_models")
 _WILDCARDS = ("0.0.0.0", "::")
 
-OnFailure = Callable[["WatchedHost", str, DroverError], None]
-"""Called with the key of a model that the host could not load, and the reason."""
+
+@dataclass(frozen=True, slots=True)
+class HostEvents:
+    """`changed`: the state has changed, or the host is lost; `models_changed`: and so have its models;
+    `load_failed`: it could not load the model with a key, and why.
+    """
+
+    changed: Callable[[], None]
+    models_changed: Callable[[], None]
+    load_failed: Callable[[WatchedHost, str, DroverError], None]
 
 
 class WatchedHost:
-    """`changed` is called when its state has changed, or the host is lost.
-
-    `listed`: its models; `stored`: the same by their keys, of which several names may have one. They stay
-    known while the host is away. `state`: the last one; None while it is away.
+    """`stored`: its models by their keys, of which several names may have one; `served`: the same under their
+    names. They stay known while the host is away. `state`: the last one, without the models; None while it is
+    away.
     """
 
-    def __init__(
-        self,
-        address: str,
-        changed: Callable[[], None],
-        on_failure: OnFailure,
-        tls: FleetTls | None = None,
-    ) -> None:
+    def __init__(self, address: str, events: HostEvents, tls: FleetTls | None = None) -> None:
         self.address = address
         self.state: host_pb2.HostState | None = None
-        self.listed: Sequence[host_pb2.StoredModel] = ()
+        self.children: Mapping[str, host_pb2.Child] = {}
+        """By the models' keys; none while the host is away."""
         self.stored: Mapping[str, host_pb2.StoredModel] = {}
+        self.served: Mapping[str, ServedModel] = {}
+        self._listed: dict[str, host_pb2.StoredModel] = {}
+        """By the first name of its card."""
         self.is_known = asyncio.Event()
         """Set once the host has answered or failed for the first time."""
-        self._changed = changed
-        self._on_failure = on_failure
+        self._events = events
         self._tls = tls
         self._problem = ""
         self._open_channel()
@@ -72,19 +80,15 @@ class WatchedHost:
     def is_ready(self) -> bool:
         return self.state is not None and not self.state.draining
 
-    def children(self) -> Mapping[str, host_pb2.Child]:
-        """By the models' keys; none while the host is away."""
-        return {} if self.state is None else {child.digest: child for child in self.state.children}
-
     def has_ready(self, key: str) -> bool:
         """Whether the model with this key is loaded there, as the host says."""
-        child = self.children().get(key)
+        child = self.children.get(key)
         return child is not None and child.state == host_pb2.Child.READY
 
     def child_at(self, address: str) -> host_pb2.Child | None:
         """The worker with this address, as frontends reach it."""
         return next(
-            (each for each in self.children().values() if self._reachable(each.address) == address), None
+            (each for each in self.children.values() if self._reachable(each.address) == address), None
         )
 
     def child_addresses(self) -> list[str]:
@@ -119,10 +123,10 @@ class WatchedHost:
         while True:
             await self._renew_channel()
             try:
-                call = self.stub.Watch(host_pb2.WatchHostRequest())
+                call = self.stub.Watch(host_pb2.WatchHostRequest(takes_changes=True))
                 try:
                     async for state in call:
-                        self._on_state(state)
+                        self.update(state)
                 finally:
                     call.cancel()
                 self._on_lost("it closed the stream")
@@ -131,20 +135,38 @@ class WatchedHost:
                 self._on_lost(problem or error.details() or error.code().name)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    def _on_state(self, state: host_pb2.HostState) -> None:
-        if state.HasField("stored"):
-            self.listed = list(state.stored.models)
-            self.stored = {each.card.manifest: each for each in self.listed}
+    def update(self, state: host_pb2.HostState) -> None:
+        """Take a state that the host has sent, and its models out of it."""
+        models_changed = self._update_models(state)
         if self.state is None:
             logs.event(_log, logging.INFO, "host joined", host=self.address, models=len(self.stored))
         self.state = state
+        self.children = {child.digest: child for child in state.children}
         self._addresses = [
             self._reachable(child.address)
             for child in state.children
             if child.state in (host_pb2.Child.READY, host_pb2.Child.DRAINING)
         ]
         self.is_known.set()
-        self._changed()
+        (self._events.models_changed if models_changed else self._events.changed)()
+
+    def _update_models(self, state: host_pb2.HostState) -> bool:
+        """True if they have changed."""
+        if state.HasField("stored"):
+            self._listed = {each.card.names[0]: each for each in state.stored.models}
+        elif state.changed_models or state.removed_models:
+            self._listed.update((each.card.names[0], each) for each in state.changed_models)
+            for name in state.removed_models:
+                self._listed.pop(name, None)
+        else:
+            return False
+        for field in _MODELS:
+            state.ClearField(field)
+        self.stored = {each.card.manifest: each for each in self._listed.values()}
+        self.served = {
+            model.name.key: model for each in self._listed.values() for model in under_each_name(each.card)
+        }
+        return True
 
     def _on_lost(self, reason: str) -> None:
         if self.state is not None:
@@ -152,9 +174,9 @@ class WatchedHost:
         elif reason != self._problem:
             logs.event(_log, logging.INFO, "host cannot be reached", host=self.address, reason=reason)
         self._problem = reason
-        self.state = None
+        self.state, self.children = None, {}
         self.is_known.set()
-        self._changed()
+        self._events.changed()
 
     def _reachable(self, address: str) -> str:
         """A host that listens on all addresses is reached by its own, and so are its workers."""
@@ -166,7 +188,7 @@ class WatchedHost:
             call = self.stub.Ensure(self._requests())
             try:
                 async for failure in call:
-                    self._on_failure(self, failure.digest, error_of_failure(failure.failure))
+                    self._events.load_failed(self, failure.digest, error_of_failure(failure.failure))
             except grpc.aio.AioRpcError:
                 # `_watch` says that the host is lost.
                 pass

@@ -9,6 +9,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from frontend.access.key import Key, Role
 from frontend.console.recorder import ALL_MODELS, Recorder
@@ -16,6 +17,7 @@ from frontend.console.snapshot import Snapshot, snapshot
 from frontend.console.view import View
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet, WorkerStatus
+from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from frontend.routing.model_queue import WaitingRequest
 from tests.unit.frontend.console.fleet_of_many import failed, finished, worker
 
@@ -41,20 +43,8 @@ class _Queues:
 
 
 @dataclass
-class _Host:
-    """What a snapshot reads of a worker host."""
-
-    address: str
-    state: host_pb2.HostState | None
-    listed: list[host_pb2.StoredModel]
-
-    def children(self) -> dict[str, host_pb2.Child]:
-        return {} if self.state is None else {each.digest: each for each in self.state.children}
-
-
-@dataclass
 class _Hosts:
-    all: list[_Host] = field(default_factory=list)
+    all: list[WatchedHost] = field(default_factory=list)
 
 
 @dataclass
@@ -128,23 +118,42 @@ def test_a_model_may_be_granted_under_another_of_its_names(taken: Snapshot) -> N
     assert [each["name"] for each in seen["models"]] == ["llama"]
 
 
+def _host(address: str, state: host_pb2.HostState) -> WatchedHost:
+    host, own = (
+        WatchedHost(address, HostEvents(lambda: None, lambda: None, lambda *_: None)),
+        host_pb2.HostState(),
+    )
+    own.CopyFrom(state)
+    host.update(own)
+    return host
+
+
 def _with_hosts() -> Snapshot:
     """One host that serves `qwen`, loads `llama` and is asked for `phi`; one that is lost."""
     child = host_pb2.Child
     children = [
-        child(model="qwen", digest="1", state=child.READY, memory_bytes=300),
+        child(model="qwen", digest="1", state=child.READY, address="10.0.0.9:7", memory_bytes=300),
         child(model="llama", digest="2", state=child.LOADING, memory_bytes=500, since_unix_ns=7 * 10**9),
     ]
+    stored = [
+        host_pb2.StoredModel(card=pb.Model(names=[name], manifest=digest))
+        for digest, name in (("1", "qwen"), ("2", "llama"), ("3", "phi"))
+    ]
     state = host_pb2.HostState(
-        children=children, turns=["llama", "phi"], used_bytes=800, budget_bytes=1000, disk_free_bytes=5
+        stored=host_pb2.StoredModels(models=stored),
+        children=children,
+        turns=["3"],
+        used_bytes=800,
+        budget_bytes=1000,
+        disk_free_bytes=5,
     )
-    stored = [host_pb2.StoredModel()] * 3
-    hosts = [_Host("10.0.0.9:2", None, stored), _Host("10.0.0.9:1", state, stored)]
+    hosts = [_host("10.0.0.9:2", state), _host("10.0.0.9:1", state)]
+    hosts[0]._on_lost("as the test wants")
     fleet = _Fleet([worker("10.0.0.1:1", "qwen")], _Queues([_waiting("phi", "k1", 1)]), _Hosts(hosts))
     return _taken(Recorder(lambda: _NOW), fleet)
 
 
-def test_worker_hosts_are_listed_with_what_they_have_and_load() -> None:
+async def test_worker_hosts_are_listed_with_what_they_have_and_load() -> None:
     for key in (None, Key("k9", "root", Role.ADMIN), Key("k9", "grafana", Role.METRICS)):
         seen = _seen(_with_hosts(), key)
         assert seen["hosts"] == [
@@ -167,7 +176,7 @@ def test_worker_hosts_are_listed_with_what_they_have_and_load() -> None:
         assert seen["summary"]["hosts"] == 2
 
 
-def test_a_user_sees_that_its_model_loads_and_no_hosts() -> None:
+async def test_a_user_sees_that_its_model_loads_and_no_hosts() -> None:
     seen = _seen(_with_hosts(), Key("k1", "alice", Role.USER, models=("llama",)))
     assert seen["hosts"] == []
     assert [(each["name"], each["loading"]) for each in seen["models"]] == [("llama", 1)]

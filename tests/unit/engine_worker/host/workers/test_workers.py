@@ -23,9 +23,9 @@ from engine_worker.host.store.store import Store
 from engine_worker.host.workers import child as child_module
 from engine_worker.host.workers import process as process_module
 from engine_worker.host.workers import workers as workers_module
-from engine_worker.host.workers.child import Child, ChildPlace
+from engine_worker.host.workers.child import Child, ChildPlace, Events
 from engine_worker.host.workers.process import WorkerProcess
-from engine_worker.host.workers.workers import Events, Workers
+from engine_worker.host.workers.workers import Workers
 from tests.support.hosts import put
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
@@ -56,9 +56,8 @@ class Host:
 
     def anew(self) -> Workers:
         settings = HostSettings.load(["--listen", "127.0.0.1:0", "--drain-seconds", "1"])
-        return Workers(
-            self.folder, settings, lambda engine: sys.executable, Events(lambda: None, self._on_end)
-        )
+        events = Events(lambda: None, lambda: None, self._on_end)
+        return Workers(self.folder, settings, lambda engine: sys.executable, events)
 
     def start(self, model: StoredModel) -> Child:
         child = self.workers.start(model, 1000, is_extra=False, is_pinned=False)

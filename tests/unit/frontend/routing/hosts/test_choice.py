@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.hosts.choice import is_better, ranked
-from frontend.routing.hosts.watched_host import WatchedHost
+from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 
 KEY = "sha256:wanted"
 SIZE = 10
@@ -12,23 +12,25 @@ SIZE = 10
 
 def host(name: str, *children: host_pb2.Child, budget: int = 20, **fields: object) -> WatchedHost:
     """A host with the model in its store."""
-    made = WatchedHost(f"{name}:1", lambda: None, lambda *_: None)
+    made = WatchedHost(f"{name}:1", HostEvents(lambda: None, lambda: None, lambda *_: None))
     card = engine_pb2.Model(names=["wanted:latest"], manifest=KEY)
-    made.stored = {KEY: host_pb2.StoredModel(card=card, memory_bytes=SIZE)}
     used = sum(child.memory_bytes for child in children)
-    made.state = host_pb2.HostState(
+    state = host_pb2.HostState(
         id=name,
+        stored=host_pb2.StoredModels(models=[host_pb2.StoredModel(card=card, memory_bytes=SIZE)]),
         children=children,
         budget_bytes=budget,
         used_bytes=used,
         **fields,  # type: ignore[arg-type]  # as the test gives them
     )
+    made.update(state)
     return made
 
 
 def child(key: str = "sha256:other", busy: bool = False, state: int = host_pb2.Child.READY) -> host_pb2.Child:
     return host_pb2.Child(
         digest=key,
+        address="127.0.0.1:1",
         busy=busy,
         memory_bytes=SIZE,
         state=state,  # type: ignore[arg-type]  # of the enumeration

@@ -200,7 +200,7 @@ async def test_a_model_that_is_made_anew_replaces_the_one_in_memory(fleet: Fleet
     found = fleet.find(name("one"))
     assert found is not None
     assert found.info.manifest == manifest.digest
-    children = [each for host in fleet.hosts.all for each in host.children().values()]
+    children = [each for host in fleet.hosts.all for each in host.children.values()]
     assert all(each.state == host_pb2.Child.DRAINING for each in children)
     assert (await generate(fleet, "one")).timings.load_ns > 0
 
