@@ -153,8 +153,11 @@ bench: .venv/.dev ## what the relay costs, beside an older commit and SGLang's o
 bench-streams: .venv/.dev ## 1,000 streams on one frontend and two workers for ten minutes (SECONDS)
 	$(PY) -m benchmarks.streams --seconds '$(SECONDS)'
 
-bench-pool: .venv/.dev ## models on demand: six models, two hosts with memory for two each, forty clients (SECONDS)
-	$(PY) -m benchmarks.pool --seconds '$(SECONDS)'
+# Simulated models unless an engine is named.
+bench-pool: POOL_ENGINE = $(if $(filter file,$(origin ENGINE)),simulator,$(ENGINE))
+bench-pool: .venv/.dev ## models on demand: six models, two hosts with memory for two each, forty clients (ENGINE=llamacpp, SECONDS)
+	@set -e; [ '$(POOL_ENGINE)' != llamacpp ] || { DROVER_POOL_MODELS="$$(scripts/setup.sh pool-models)"; export DROVER_POOL_MODELS; }; \
+	$(PY) -m benchmarks.pool --engine '$(POOL_ENGINE)' --seconds '$(SECONDS)'
 
 bench-smg: .venv/.dev .venv-bench/.bench ## both tiers and the gateway smg, in turn, under the same load
 	DROVER_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(PY) -m benchmarks.gateway

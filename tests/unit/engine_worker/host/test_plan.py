@@ -127,7 +127,10 @@ def test_over_budget_nothing_is_loaded() -> None:
 
 @dataclass
 class Machine:
-    """A host in simulated time: loads take `load_seconds`, a request `run_seconds`, `slots` at a time."""
+    """A host in simulated time: loads take `load_seconds`, a request `run_seconds`, `slots` at a time.
+
+    `stays`: of each model that was evicted, when it became ready and was evicted, and whether it had served.
+    """
 
     budget: int
     sizes: dict[str, int]
@@ -140,6 +143,8 @@ class Machine:
     running: dict[str, list[float]] = field(default_factory=dict)
     loads: int = 0
     waits: list[float] = field(default_factory=list)
+    stays: list[tuple[str, float, float, bool]] = field(default_factory=list)
+    _served: set[str] = field(default_factory=set)
     _events: list[float] = field(default_factory=list)
 
     def run(self, arrivals: Sequence[tuple[float, str]]) -> None:
@@ -173,6 +178,7 @@ class Machine:
             while each.state is State.READY and queue and len(ends) < self.slots:
                 self.waits.append(self.now - queue.pop(0))
                 ends.append(self.now + self.run_seconds)
+                self._served.add(model)
                 heapq.heappush(self._events, ends[-1])
             self._set(model, requests=len(ends), last_used=self.now if ends else each.last_used)
 
@@ -185,10 +191,13 @@ class Machine:
             match action:
                 case Load(model):
                     self.loads += 1
+                    self._served.discard(model)
                     until = self.now + self.load_seconds
                     self.residents[model] = Resident(model, State.LOADING, self.sizes[model], since=until)
                     heapq.heappush(self._events, until)
                 case Drain(model):
+                    stayed = self.residents[model]
+                    self.stays.append((model, stayed.since, self.now, model in self._served))
                     self._set(model, state=State.DRAINING)
                     heapq.heappush(self._events, self.now)
         assert sum(each.size_bytes for each in self.residents.values()) <= self.budget
