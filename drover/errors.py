@@ -4,7 +4,8 @@
     ├── RetryElsewhere   another worker may answer at once
     │   └── WorkerUnreachable, WorkerDraining, EngineFailed, ProtocolBroken, AdapterMissing
     ├── RetryLater       the same request may succeed later
-    │   └── QueueFull, NoWorkerReady, StoreUnavailable, RateLimited, SourceFailed, DeadlineExceeded
+    │   └── QueueFull, NoWorkerReady, StoreUnavailable, StoreFull, RateLimited, SourceFailed,
+    │       DeadlineExceeded
     ├── NeverRetry       the request has to change
     │   └── InvalidRequest, BodyTooLarge, ModelNotFound, InvalidOption, TemplateFailed, NotTransferable,
     │       CapabilityMissing, ConstraintRejected, ContextExceeded, EngineStalled, NotQueued, NotSignedIn,
@@ -107,6 +108,10 @@ class NoWorkerReady(RetryLater):
 
 class StoreUnavailable(RetryLater):
     """The database is unreachable or full."""
+
+
+class StoreFull(RetryLater):
+    """The disk of a worker host is full, or its disk budget is used up."""
 
 
 class RateLimited(RetryLater):
@@ -255,6 +260,7 @@ ERROR_MAPPINGS: dict[type[DroverError], ErrorMapping] = {
     QueueFull: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 503, "api_error", "overloaded_error", 1),
     NoWorkerReady: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
     StoreUnavailable: ErrorMapping(_CODE.UNAVAILABLE, 503, "api_error", "overloaded_error", _AWAY_SECONDS),
+    StoreFull: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 507, "api_error", "api_error"),
     RateLimited: ErrorMapping(_CODE.RESOURCE_EXHAUSTED, 429, "requests", "rate_limit_error"),
     SourceFailed: ErrorMapping(_CODE.UNAVAILABLE, 500, "api_error", "api_error"),
     DeadlineExceeded: ErrorMapping(_CODE.DEADLINE_EXCEEDED, 504, "api_error", "api_error"),

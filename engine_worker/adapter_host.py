@@ -7,6 +7,7 @@ again. There is room for a number of adapters; the one that was not used for lon
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import shutil
@@ -26,7 +27,7 @@ from drover.concurrency import ChangeSignal
 from drover.errors import AdapterMissing, DroverError, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.contents import TEMPORARY, Adapter, read_adapter
-from engine_worker.adapters.fit import check_fits
+from engine_worker.adapters.fit import check_fits, read_fitting
 from engine_worker.adapters.folder_lock import lock_folder
 from engine_worker.adapters.named import NamedFiles
 from engine_worker.adapters.received import check_header, check_size, receive_files
@@ -35,7 +36,7 @@ from engine_worker.model_lifecycle import ModelLifecycle
 
 _log = logging.getLogger("drover.worker")
 _UPLOADS_AT_ONCE = 2
-_GGUF = "gguf"
+UsesAdapter = pb.GenerateRequest | pb.RerankRequest | pb.ScoreRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class AdapterHost:
         self._tasks: set[asyncio.Task[object]] = set()
         self._lock: int | None = None
         self._named: list[pb.NamedAdapter] = []
+        self.applied = ""
+        """The digest of the adapter that all requests get."""
 
     async def start(self) -> None:
         """Use what an earlier run of the worker kept; what does not fit any more is deleted. Raises OSError,
@@ -100,19 +103,29 @@ class AdapterHost:
         return list(self._adapters)
 
     @property
-    def named(self) -> Sequence[pb.NamedAdapter]:
-        """The operator's."""
-        return self._named
-
-    @property
     def _held(self) -> set[str]:
-        return {each.adapter.digest for each in self._named}
+        return {each.adapter.digest for each in self._named} | ({self.applied} - {""})
 
     async def hold(self, found: Sequence[NamedFiles]) -> None:
         """Add the operator's adapters, which stay; all at once, since the engine may have to restart. Raises
         as `put`, and OSError.
         """
         self._named = [files.named for files in found]
+        await self._hold(found)
+
+    async def apply(self, files: NamedFiles) -> None:
+        """Add the adapter that all requests get. Raises as `hold`."""
+        self.applied = files.named.adapter.digest
+        await self._hold([files])
+
+    def describe(self, model: pb.Model) -> None:
+        """Add what adapters make of it: a model with one of its own takes no other, and is another model."""
+        model.named_adapters.extend(self._named)
+        if self.applied:
+            model.capabilities.gguf_adapters = model.capabilities.safetensors_adapters = False
+            model.digest = hashlib.sha256(f"{model.digest} {self.applied}".encode()).hexdigest()
+
+    async def _hold(self, found: Sequence[NamedFiles]) -> None:
         missing = {files.named.adapter.digest: files for files in found}
         if len(missing) > self._limits.count:
             raise InvalidRequest(
@@ -135,8 +148,9 @@ class AdapterHost:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self._folder) as incoming:
                 files.copy_to(Path(incoming))
                 _move(Path(incoming), self._folder / header.digest)
-            adapter = _read(header.digest, self._folder / header.digest, self._engine.model())
-            check_fits(adapter, self._engine.model(), self._limits.rank)
+            adapter = read_fitting(
+                header.digest, self._folder / header.digest, self._engine.model(), self._limits.rank
+            )
         except DroverError as error:
             shutil.rmtree(self._folder / header.digest, ignore_errors=True)
             raise InvalidRequest(f"{files.named.name}: {error.message}") from error
@@ -204,8 +218,8 @@ class AdapterHost:
             folder = self._folder / digest
             try:
                 await asyncio.to_thread(_move, incoming, folder)
-                adapter = await asyncio.to_thread(_read, digest, folder, self._engine.model())
-                check_fits(adapter, self._engine.model(), self._limits.rank)
+                model, rank = self._engine.model(), self._limits.rank
+                adapter = await asyncio.to_thread(read_fitting, digest, folder, model, rank)
                 await self._use([adapter])
             except BaseException:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -338,24 +352,17 @@ class AdapterHost:
         task.add_done_callback(self._tasks.discard)
 
 
-def _read(digest: str, folder: Path, model: pb.Model) -> Adapter:
-    """An adapter that has arrived, in the form that the model's engine reads. Blocking."""
-    adapter = read_adapter(digest, folder)
-    if model.format != _GGUF:
-        return adapter
-    # Only workers that serve GGUF files have its packages.
-    from engine_worker.adapters.gguf_conversion import with_gguf
-
-    return with_gguf(adapter, model)
-
-
-def in_use(adapters: AdapterHost | None, digest: str) -> AbstractContextManager[None]:
-    """Keep the adapter of a request, if it names one, while the request runs. Raises AdapterMissing."""
-    if not digest:
+def in_use(adapters: AdapterHost | None, request: UsesAdapter) -> AbstractContextManager[None]:
+    """Keep the adapter of a request while it runs: the one that it names, else the one that all requests get,
+    which is written into it. Raises AdapterMissing.
+    """
+    if adapters is not None and adapters.applied and not request.adapter:
+        request.adapter = adapters.applied
+    if not request.adapter:
         return nullcontext()
     if adapters is None:
         raise AdapterMissing("this worker takes no adapters")
-    return adapters.using(digest)
+    return adapters.using(request.adapter)
 
 
 def _move(incoming: Path, folder: Path) -> None:

@@ -82,7 +82,7 @@ class Generations:
             self._lifecycle.use(keep_alive_ns(request)) as load_ns,
         ):
             mailbox.load_ns = load_ns
-            with in_use(self._adapters, request.adapter):
+            with in_use(self._adapters, request):
                 await self._engine.generate(request, mailbox)
             # In flight until the stream has taken everything: draining waits for that.
             await mailbox.wait_over()

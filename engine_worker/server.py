@@ -21,7 +21,7 @@ from drover.rpc import SERVER_OPTIONS, SERVICE_NAME
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 from engine_worker.adapter_host import AdapterHost, AdapterLimits
-from engine_worker.adapters.named import find_named
+from engine_worker.adapters.named import adapter_at, find_named
 from engine_worker.engine_metrics import EngineMetrics
 from engine_worker.engines.base import Engine
 from engine_worker.frontend_server import CannotStart, FrontendServer
@@ -152,12 +152,17 @@ class WorkerServer:
             await adapters.start()
         except OSError as error:
             raise CannotStart(f"--adapters {self._settings.adapters}: {error.strerror}") from error
-        folder = self._settings.named_adapters
+        folder, applied = self._settings.named_adapters, self._settings.applied_adapter
         try:
             if folder:
                 await adapters.hold(await asyncio.to_thread(find_named, Path(folder)))
         except (OSError, DroverError) as error:
             raise CannotStart(f"--named-adapters {folder}: {error}") from error
+        try:
+            if applied:
+                await adapters.apply(await asyncio.to_thread(adapter_at, Path(applied), "adapter"))
+        except (OSError, DroverError) as error:
+            raise CannotStart(f"--applied-adapter {applied}: {error}") from error
 
     def _serve_metrics(self, names: list[str]) -> None:
         if not self._settings.metrics_listen:
@@ -293,8 +298,11 @@ def _adapter_host(
 ) -> AdapterHost | None:
     """None for a worker that takes no adapters."""
     if not settings.adapters:
-        if settings.named_adapters:
-            raise CannotStart("--named-adapters needs --adapters FOLDER, where the worker keeps its copies")
+        for flag in ("named_adapters", "applied_adapter"):
+            if getattr(settings, flag):
+                raise CannotStart(
+                    f"{settings.flag(flag)} needs --adapters FOLDER, where the worker keeps its copies"
+                )
         return None
     limits = AdapterLimits(settings.max_adapters, settings.adapters_mib << 20, settings.max_adapter_rank)
     return AdapterHost(engine, lifecycle, Path(settings.adapters), limits, changed)

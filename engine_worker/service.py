@@ -117,7 +117,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
 
     async def Rerank(self, request: pb.RerankRequest, context: Context) -> pb.RerankResponse:
         async def rerank(request: pb.RerankRequest) -> pb.RerankResponse:
-            with in_use(self._adapters, request.adapter):
+            with in_use(self._adapters, request):
                 return await self._engine.rerank(request)
 
         return await self._prefilled(request, context, rerank)
@@ -135,7 +135,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
                 self._requests.track(request.request_id or secrets.token_hex(16)),
                 self._lifecycle.use(keep_alive_ns(request)) as load_ns,
             ):
-                with in_use(self._adapters, request.adapter):
+                with in_use(self._adapters, request):
                     response = await self._engine.score(request)
             response.timings.load_ns += load_ns
             line.add_scores(response)
@@ -179,7 +179,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             model.exchange = True
             model.manifest = self._manifest
             if self._adapters is not None:
-                model.named_adapters.extend(self._adapters.named)
+                self._adapters.describe(model)
             if request.verbose:
                 model.model_info_json = await self._engine.whole_model_info()
             return model

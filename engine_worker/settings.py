@@ -140,6 +140,10 @@ class WorkerSettings(FleetTlsSettings):
     """A folder of the operator's adapters: each file NAME.gguf, and each folder NAME with PEFT's files, is a
     model NAME of its own, without /api/create. Needs --adapters; the same on all workers of a model.
     """
+    applied_adapter: str = ""
+    """An adapter that all requests get: a GGUF file, or a folder with PEFT's files. Needs --adapters; the
+    worker takes no others then. The same on all workers of a model.
+    """
     max_adapters: Annotated[int, Gt(0), Le(256)] = 16
     """Adapters that the worker has at the same time; the least recently used one makes room for another."""
     max_adapter_rank: Annotated[int, Gt(0)] = 64

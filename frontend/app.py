@@ -215,7 +215,8 @@ def build_app(
     app.add_exception_handler(Exception, _unhandled)
     check_complete(app.routes)
     limited = LimitedRequests(app, limits, _refused)
-    with_keys = Authentication(limited, keys, checker, sessions, app.routes, _refused)
+    bounds = settings.keep_alive_bounds
+    with_keys = Authentication(limited, keys, checker, sessions, app.routes, _refused, bounds)
     hosts = with_host_rule(LoopGuard(with_keys), settings.listen)
     ruled = OriginRule(hosts, settings.origins, lambda scope: allowed_methods(app.routes, scope))
     return RequestLog(

@@ -19,6 +19,7 @@ from drover.settings import CommaList, TcpAddress, check_address, check_tcp_addr
 from drover.tls.files import TlsFiles
 from drover.tls.fleet import WORKER_NAME
 from drover.tls.settings import FleetTlsSettings, files_of
+from frontend.access.keep_alive import KeepAliveBounds
 from frontend.access.keys_file import check_keys_file
 from frontend.database.url import DatabaseUrl, parse_url
 from frontend.listen_address import listen_address
@@ -147,6 +148,10 @@ class FrontendSettings(FleetTlsSettings):
     """
     max_priority: Annotated[int, Ge(0), Le(100)] = 0
     """The highest priority that a client may set by X-Drover-Priority; negative ones are always allowed."""
+    min_keep_alive_seconds: Annotated[float, Ge(0)] = 300.0
+    """Shorter `keep_alive`s of keys with the role user count as this one: models are there for everybody."""
+    max_keep_alive_seconds: Annotated[float, Ge(0)] = 3600.0
+    """Longer `keep_alive`s of keys with the role user, and endless ones, count as this one."""
     heartbeat_seconds: Annotated[float, Ge(0)] = 0.0
     """Interval of heartbeats in a stream that waits for its first token (an empty part, or what the protocol
     has for it); 0 disables them.
@@ -300,6 +305,16 @@ class FrontendSettings(FleetTlsSettings):
     def _whole_tls(self) -> Self:
         files_of(self, "tls_certificate", "tls_key")
         return self
+
+    @model_validator(mode="after")
+    def _ordered_keep_alive(self) -> Self:
+        if self.min_keep_alive_seconds > self.max_keep_alive_seconds:
+            raise ValueError("min_keep_alive_seconds is more than max_keep_alive_seconds")
+        return self
+
+    @property
+    def keep_alive_bounds(self) -> KeepAliveBounds:
+        return KeepAliveBounds(self.min_keep_alive_seconds, self.max_keep_alive_seconds)
 
     @property
     def tls(self) -> TlsFiles | None:

@@ -2133,6 +2133,8 @@ class Model(_message.Message):
     REQUIRES_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     STARTING_PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    MESSAGES_JSON_FIELD_NUMBER: _builtins.int
+    ADAPTER_DIGESTS_FIELD_NUMBER: _builtins.int
     NAMED_ADAPTERS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """64 hex digits, equal on all replicas of the same model files."""
@@ -2189,6 +2191,8 @@ class Model(_message.Message):
     """Of a model in a host's store: the PARAMETER lines that a worker is started with, such as num_ctx, as a JSON
     object; empty: none.
     """
+    messages_json: _builtins.str
+    """Of a model in a host's store: MESSAGE lines, as a JSON array of role and content; empty: none."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The Ollama names that this worker serves, tag included; the first is the main one."""
@@ -2210,6 +2214,10 @@ class Model(_message.Message):
     @_builtins.property
     def thinking(self) -> Global___Thinking:
         """The values of `think` that the model's own template tells apart. Absent: not known."""
+
+    @_builtins.property
+    def adapter_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a model in a host's store: the blobs of the adapter that all its requests get, as `sha256:` and 64 hex digits."""
 
     @_builtins.property
     def named_adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedAdapter]:
@@ -2253,11 +2261,13 @@ class Model(_message.Message):
         requires: _builtins.str = ...,
         manifest: _builtins.str = ...,
         starting_parameters_json: _builtins.str = ...,
+        messages_json: _builtins.str = ...,
+        adapter_digests: _abc.Iterable[_builtins.str] | None = ...,
         named_adapters: _abc.Iterable[Global___NamedAdapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "defaults", b"defaults", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "manifest", b"manifest", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "starting_parameters_json", b"starting_parameters_json", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digests", b"adapter_digests", "capabilities", b"capabilities", "context_length", b"context_length", "defaults", b"defaults", "digest", b"digest", "embedding_length", b"embedding_length", "engine_kind", b"engine_kind", "engine_version", b"engine_version", "exchange", b"exchange", "families", b"families", "family", b"family", "format", b"format", "licenses", b"licenses", "loaded_size_bytes", b"loaded_size_bytes", "loaded_vram_bytes", b"loaded_vram_bytes", "manifest", b"manifest", "messages_json", b"messages_json", "model_info_json", b"model_info_json", "modified_unix_ns", b"modified_unix_ns", "named_adapters", b"named_adapters", "names", b"names", "parameter_count", b"parameter_count", "parameter_size", b"parameter_size", "parser", b"parser", "pinned", b"pinned", "quantization", b"quantization", "remote_host", b"remote_host", "remote_model", b"remote_model", "renderer", b"renderer", "requires", b"requires", "size_bytes", b"size_bytes", "starting_parameters_json", b"starting_parameters_json", "system", b"system", "template", b"template", "template_source", b"template_source", "tensors", b"tensors", "thinking", b"thinking", "trained_context_length", b"trained_context_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

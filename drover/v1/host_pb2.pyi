@@ -537,7 +537,9 @@ class CreateRequest(_message.Message):
         """File names and their blobs: one GGUF file, or the files of a safetensors folder."""
 
     @_builtins.property
-    def adapters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def adapters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of the adapter that all its requests get, by the names that workers use, as in AdapterFile."""
+
     @_builtins.property
     def licenses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(

@@ -1,18 +1,37 @@
-"""Whether an adapter fits the worker's model."""
+"""Whether an adapter fits a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from drover.errors import InvalidRequest
 from drover.v1 import engine_pb2 as pb
-from engine_worker.adapters.contents import Adapter
+from engine_worker.adapters.contents import Adapter, read_adapter
 from engine_worker.adapters.matrices import Pair, shown
 
 _FORMATS = {
     "gguf": "one GGUF file",
     "safetensors": "PEFT's files adapter_config.json and adapter_model.safetensors",
 }
+
+
+_GGUF = "gguf"
+
+
+def read_fitting(digest: str, folder: Path, model: pb.Model, max_rank: int) -> Adapter:
+    """An adapter in the form that the model's engine reads, which may add a file to the folder. Blocking.
+
+    Raises InvalidRequest as check_fits does, and for files that are no adapter; OSError.
+    """
+    adapter = read_adapter(digest, folder)
+    if model.format == _GGUF:
+        # Only workers that serve GGUF files have its packages.
+        from engine_worker.adapters.gguf_conversion import with_gguf
+
+        adapter = with_gguf(adapter, model)
+    check_fits(adapter, model, max_rank)
+    return adapter
 
 
 def check_fits(adapter: Adapter, model: pb.Model, max_rank: int) -> None:
@@ -27,7 +46,7 @@ def check_fits(adapter: Adapter, model: pb.Model, max_rank: int) -> None:
     weights = {tensor.name: tensor.shape for tensor in model.tensors}
     if weights:
         for pair in adapter.pairs:
-            _check_weight(pair, weights, model.format == "gguf", model.names[0])
+            _check_weight(pair, weights, model.format == _GGUF, model.names[0])
 
 
 def _check_format(adapter: Adapter, model: pb.Model) -> None:
@@ -46,7 +65,7 @@ def _check_format(adapter: Adapter, model: pb.Model) -> None:
 
 def _check_architecture(adapter: Adapter, model: pb.Model) -> None:
     # Only GGUF files name it alike on both sides.
-    if model.format == "gguf" and adapter.architecture != model.family:
+    if model.format == _GGUF and adapter.architecture != model.family:
         raise InvalidRequest(
             f"adapters: the adapter was made for the architecture {shown(adapter.architecture)}, and "
             f"{model.names[0]} is {model.family}"

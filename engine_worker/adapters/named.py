@@ -43,21 +43,27 @@ def find_named(folder: Path) -> Sequence[NamedFiles]:
 
 
 def _named(entry: Path) -> NamedFiles:
+    text = entry.stem if entry.suffix == _GGUF_SUFFIX else entry.name
+    name = ModelName.parse(text)
+    if name is None:
+        raise InvalidRequest(f"{text!r} is not a valid model name")
+    return adapter_at(entry, name.short)
+
+
+def adapter_at(entry: Path, name: str) -> NamedFiles:
+    """The adapter in a file or folder. Blocking: reads it. Raises InvalidRequest, OSError."""
     if entry.suffix == _GGUF_SUFFIX:
-        text, paths = entry.stem, {GGUF_FILE: entry}
+        paths = {GGUF_FILE: entry}
     else:
-        text, paths = entry.name, {name: entry / name for name in SAFETENSORS_FILES}
+        paths = {each: entry / each for each in SAFETENSORS_FILES}
     if not all(path.is_file() for path in paths.values()):
         raise InvalidRequest(
             f"{entry.name} is no adapter; one is a file NAME.gguf, or a folder NAME with "
             f"{' and '.join(SAFETENSORS_FILES)}"
         )
-    name = ModelName.parse(text)
-    if name is None:
-        raise InvalidRequest(f"{text!r} is not a valid model name")
     header = pb.AdapterHeader(files=[_described(*each) for each in paths.items()])
     header.digest = digest_of_header(header)
-    return NamedFiles(pb.NamedAdapter(name=name.short, adapter=header), paths)
+    return NamedFiles(pb.NamedAdapter(name=name, adapter=header), paths)
 
 
 def _described(name: str, path: Path) -> pb.AdapterFile:

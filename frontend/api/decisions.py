@@ -13,6 +13,7 @@ from drover.errors import CapabilityMissing, InvalidRequest
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES
 from frontend.api.core.conversion import check_takes_template
+from frontend.api.core.keep_alive import set_keep_alive
 from frontend.api.core.options import Options, layered
 from frontend.api.generation import Generation
 from frontend.api.wire import JSON, DiagnosticHeaders
@@ -129,6 +130,5 @@ def score_request(request: DecisionRequest, model: CatalogModel) -> pb.ScoreRequ
     num_ctx = Options.read(layered(model.parameters, {})).num_ctx
     if num_ctx is not None:
         message.num_ctx = max(0, num_ctx)
-    if request.keep_alive is not None:
-        message.keep_alive_ns = request.keep_alive
+    set_keep_alive(message, request.keep_alive)
     return message

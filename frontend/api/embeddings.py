@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from drover.errors import CapabilityMissing, DroverError, EngineFailed, ModelNotFound
 from drover.v1 import engine_pb2 as pb
-from frontend.api.core.conversion import load_to_proto
+from frontend.api.core.keep_alive import load_to_proto
 from frontend.api.core.name_resolution import find_named
 from frontend.api.in_flight import InFlightRequests
 from frontend.api.wire import JSON, DiagnosticHeaders

@@ -15,8 +15,10 @@ from fastapi import Request
 from drover.concurrency import run_in_thread_if_large
 from drover.errors import ModelNotFound
 from drover.v1 import engine_pb2 as pb
+from frontend.access.keep_alive import check_may_unload
 from frontend.api.core.body import INLINE_BYTES
-from frontend.api.core.conversion import CheckedRequest, check_template, load_to_proto
+from frontend.api.core.conversion import CheckedRequest, check_template
+from frontend.api.core.keep_alive import load_to_proto
 from frontend.api.core.name_resolution import find_named
 from frontend.api.core.request import ChatRequest, GenerateRequest
 from frontend.api.in_flight import InFlightRequests
@@ -90,6 +92,8 @@ class Generation:
             await wait_for_any(self.catalog.fleet.load(served, request) for served in _all_of(model))
 
     async def unload(self, model: CatalogModel) -> None:
+        """Raises NotPermitted if the request's key may not."""
+        check_may_unload()
         await wait_for_any(self.catalog.fleet.unload(served) for served in _all_of(model))
 
     async def check(self, model: CatalogModel, request: ChatRequest | GenerateRequest) -> CheckedRequest:

@@ -12,7 +12,8 @@ from drover.errors import DroverError, NeverRetry, NotAuthenticated, NotPermitte
 from frontend.access.console_session import PATHS, Session, Sessions
 from frontend.access.credentials import BadCredentials, secrets_of
 from frontend.access.current_key import set_current_key
-from frontend.access.key import Key
+from frontend.access.keep_alive import KeepAliveBounds, set_keep_alive_bounds
+from frontend.access.key import Key, Role
 from frontend.access.key_checker import KeyChecker
 from frontend.access.keys import Keys
 from frontend.access.route_roles import OPEN_ROUTES, access_of
@@ -29,7 +30,7 @@ class Authentication:
     """ASGI middleware. Sets the key of the request's record, whose client it becomes.
 
     `sessions`: of the console; `routes`: of the application. `respond`: makes the response to a path's failed
-    request.
+    request. `keep_alive_bounds`: of keys that are no admin's.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Authentication:
         sessions: Sessions,
         routes: Sequence[BaseRoute],
         respond: Callable[[Scope, DroverError], Response],
+        keep_alive_bounds: KeepAliveBounds,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -47,6 +49,7 @@ class Authentication:
         self._sessions = sessions
         self._routes = routes
         self._respond = respond
+        self._keep_alive_bounds = keep_alive_bounds
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Not a coroutine: without keys a request passes at the cost of one call."""
@@ -68,6 +71,7 @@ class Authentication:
             await response(scope, receive, send)
             return
         set_current_key(key)
+        set_keep_alive_bounds(None if key.role is Role.ADMIN else self._keep_alive_bounds)
         await self._app(scope, receive, send)
 
     async def _key_of(self, scope: Scope) -> Key:

@@ -31,7 +31,7 @@ class Adapters:
         Raises InvalidRequest for blobs that are not there, and for a base that takes no such adapter.
         """
         files = named_files(sent)
-        if base.adapter:
+        if base.adapter or base.info.adapter_digests:
             raise InvalidRequest("only one adapter is currently supported")
         adapter = Adapter(tuple([await self._file(name, digest) for name, digest in sorted(files.items())]))
         _check_taken(adapter, base)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from drover.errors import NoWorkerReady
 from drover.json_value import Json
 from drover.names import ModelName
@@ -114,7 +116,11 @@ class CatalogModel:
 
     @property
     def examples(self) -> Sequence[Example]:
-        return self.preset.examples if self.preset else ()
+        """The preset's, else those of the model's files."""
+        own = self.preset.examples if self.preset else ()
+        if own or not self.info.messages_json:
+            return own
+        return [Example(each["role"], each["content"]) for each in orjson.loads(self.info.messages_json)]
 
     @property
     def licenses(self) -> Sequence[str]:

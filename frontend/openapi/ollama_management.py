@@ -14,6 +14,7 @@ from drover.errors import (
     NotTransferable,
     NoWorkerReady,
     SourceFailed,
+    StoreFull,
     StoreUnavailable,
 )
 from frontend.api.core.request import MAX_MESSAGES
@@ -147,7 +148,9 @@ _NEW_BLOB = operation(
     "Store a blob temporarily",
     ok("It existed already."),
     {HTTPStatus.CREATED: response("It was stored.")},
-    error_responses([InvalidRequest, BodyTooLarge, DeadlineExceeded, StoreUnavailable, InternalError]),
+    error_responses(
+        [InvalidRequest, BodyTooLarge, DeadlineExceeded, StoreFull, StoreUnavailable, InternalError]
+    ),
     parameters=[_DIGEST],
     body={
         "description": "The blob's bytes, whatever the Content-Type says.",
@@ -165,6 +168,7 @@ PATHS: dict[str, Schema] = {
             NotTransferable,
             InvalidOption,
             NoWorkerReady,
+            StoreFull,
             StoreUnavailable,
         )
     },
@@ -187,6 +191,7 @@ PATHS: dict[str, Schema] = {
             NotTransferable,
             NoWorkerReady,
             SourceFailed,
+            StoreFull,
             StoreUnavailable,
         )
     },

@@ -18,6 +18,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core import conversion
 from frontend.api.core.embedding import EmbeddingsRequest, EmbedRequest, embed_to_proto, embeddings_to_proto
 from frontend.api.core.go_json import dumps, loads
+from frontend.api.core.keep_alive import load_to_proto
 from frontend.api.core.name_resolution import check_not_cloud, check_sources, without_local
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import (
@@ -135,7 +136,7 @@ def _infer(request: ChatRequest | GenerateRequest, shape: Shape, is_empty: bool)
         if isinstance(request, GenerateRequest) and request.template:
             asyncio.run(conversion.check_template(request.template))
         if is_empty:
-            conversion.load_to_proto(request.keep_alive).SerializeToString()
+            load_to_proto(request.keep_alive).SerializeToString()
         else:
             checked.to_proto(0).SerializeToString()
 

@@ -134,7 +134,8 @@ def test_a_model_of_uploaded_files_is_pushed_and_pulled_again(
     path = tmp_path / "tiny.gguf"
     path.write_bytes(gguf)
     files = {"tiny.gguf": client.create_blob(path)}
-    made = list(client.create(MADE, files=files, system="Be kind.", stream=True))
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    made = list(client.create(MADE, files=files, system="Be kind.", messages=messages, stream=True))
     assert made[-1].status == "success"
     assert MADE in names(client)
 
@@ -149,7 +150,7 @@ def test_a_model_of_uploaded_files_is_pushed_and_pulled_again(
     client.delete(MADE)
     assert MADE not in names(client)
     assert client.pull(MADE).status == "success"
-    assert client.show(MADE).modelfile is not None
+    assert "MESSAGE user Hi\nMESSAGE assistant Hello\n" in str(client.show(MADE).modelfile)
     # What the registry has is not sent again.
     again = client.push(MADE)
     assert again.status == "success"
@@ -196,7 +197,7 @@ def test_what_cannot_be_made_of_a_stored_model(
         client.create("small", files={"tiny.gguf": digest}, quantize="q4_K_M")
     client.create(MADE, files={"tiny.gguf": digest})
     for more, words in (
-        ({"files": {"tiny.gguf": digest}}, "create the model from its files first"),
+        ({"files": {"tiny.gguf": digest}}, "not an adapter"),
         ({"from_": MADE}, "not an adapter"),
     ):
         with pytest.raises(ollama.ResponseError, match=words):

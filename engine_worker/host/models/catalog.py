@@ -103,6 +103,8 @@ class Catalog:
         card.licenses[:] = model.card.licenses
         card.modified_unix_ns = model.card.modified_unix_ns
         card.starting_parameters_json = model.card.starting_parameters_json
+        card.messages_json = model.card.messages_json
+        card.adapter_digests[:] = model.card.adapter_digests
         return card
 
     def described(self, model: StoredModel, verbose: bool) -> pb.Model:

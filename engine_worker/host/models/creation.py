@@ -1,18 +1,22 @@
-"""Makes a model of files that were uploaded: one GGUF file, or a folder in Hugging Face's layout."""
+"""Makes a model of uploaded files: one GGUF file or a folder in Hugging Face's layout, and an adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
+from drover.adapters import GGUF_FILE
 from drover.errors import InvalidRequest
 from drover.names import ModelName
 from drover.v1 import host_pb2
+from engine_worker.adapters.fit import read_fitting
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.models.simulated import SIMULATED
 from engine_worker.host.store.manifest import (
+    ADAPTER,
     FILE,
     LICENSE,
     MESSAGES,
@@ -25,8 +29,10 @@ from engine_worker.host.store.manifest import (
     is_file_name,
 )
 from engine_worker.host.store.store import Store
+from engine_worker.settings import WorkerSettings
 
 _GGUF = b"GGUF"
+_MAX_RANK: int = WorkerSettings.model_fields["max_adapter_rank"].default
 # Reading them runs what is in them.
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -40,7 +46,8 @@ class Creation:
 
     def create(self, name: ModelName, request: host_pb2.CreateRequest) -> Manifest:
         """Raises InvalidRequest for files that make no model, StoreUnavailable."""
-        layers = [*self._weights(request.files), *self._texts(request)]
+        adapter = self._adapter(request.adapters)
+        layers = [*self._weights(request.files), *adapter, *self._texts(request)]
         manifest = Manifest(layers, self.store.put_config(layers))
         self.check(name, manifest)
         self.store.put(name, manifest)
@@ -63,6 +70,11 @@ class Creation:
                 raise InvalidRequest(f"{path[:200]!r} is no plain file name")
             yield Layer(FILE, digest, self._size(digest), title)
 
+    def _adapter(self, files: Mapping[str, str]) -> Iterator[Layer]:
+        """`files`: by the names that workers use."""
+        for name, digest in sorted(files.items()):
+            yield Layer(ADAPTER, digest, self._size(digest), "" if name == GGUF_FILE else name)
+
     def _texts(self, request: host_pb2.CreateRequest) -> Iterator[Layer]:
         for media_type, text in (
             (TEMPLATE, request.template),
@@ -75,16 +87,29 @@ class Creation:
                 yield self._put(media_type, text.encode())
 
     def check(self, name: ModelName, manifest: Manifest) -> None:
-        """Raises InvalidRequest for files that make no model, and for a simulated one: its flags are for
-        operators only.
+        """Raises InvalidRequest for files that make no model, for an adapter that does not fit it, and for a
+        simulated one: its flags are for operators only.
         """
         if manifest.of_type(SIMULATED):
             raise InvalidRequest("simulated models are put into a store by its operator, and not pulled")
         try:
             if not any(read(name, manifest, ModelSettings()) is not None for read in self.readers):
                 raise InvalidRequest("the files make no model of a kind that is known")
+            if manifest.of_type(ADAPTER):
+                self._check_adapter(name, manifest)
         except (OSError, ValueError) as error:
             raise InvalidRequest(f"the files make no model: {error}") from error
+
+    def _check_adapter(self, name: ModelName, manifest: Manifest) -> None:
+        """As its worker will do. Raises InvalidRequest, OSError."""
+        bare = replace(manifest, layers=[each for each in manifest.layers if each.media_type != ADAPTER])
+        found = (read(name, bare, ModelSettings(adapters=True)) for read in self.readers)
+        base = next(model for model in found if model is not None)
+        view = self.store.adapter_folder_of(manifest)
+        with TemporaryDirectory() as folder:
+            for path in view.iterdir():
+                (Path(folder) / path.name).symlink_to(path.resolve())
+            read_fitting(manifest.digest, Path(folder), base.card, _MAX_RANK)
 
     def _put(self, media_type: str, data: bytes) -> Layer:
         return Layer(media_type, self.store.blobs.put(data), len(data))

@@ -12,15 +12,16 @@ from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.gguf_check import check_gguf
 from engine_worker.host.models.layers import (
+    adapter_bytes,
+    add_layers,
     flags_of,
     jinja_of,
     licenses_of,
     overrides_of,
-    starting_json_of,
     value_of,
 )
 from engine_worker.host.models.model_settings import ModelSettings
-from engine_worker.host.store.manifest import ADAPTER, MODEL, Manifest
+from engine_worker.host.store.manifest import MODEL, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.settings import Task
 
@@ -64,7 +65,7 @@ class GgufReader:
         card.template = jinja_of(self.store, manifest) or card.template
         card.template_source = "gguf_chat_template" if card.template else "none"
         card.engine_kind = "llamacpp"
-        card.starting_parameters_json = starting_json_of(self.store, manifest)
+        add_layers(card, self.store, manifest)
         overrides.describe(card, can_parse=True, adds=True)
         if not value_of(flags, "--context-length"):
             flags += ["--context-length", str(context_length)]
@@ -74,11 +75,11 @@ class GgufReader:
             card,
             "llamacpp",
             ["--model", str(path), "--task", _task(file), *flags],
-            file.size_bytes + kv_bytes + _OVERHEAD_BYTES,
+            file.size_bytes + adapter_bytes(manifest) + kv_bytes + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
-            takes_adapters=_takes_adapters(file, settings),
-            unusable=_unusable(manifest) or settings.refusal("llamacpp"),
+            takes_adapters=bool(card.adapter_digests) or _takes_adapters(file, settings),
+            unusable=settings.refusal("llamacpp"),
         )
 
 
@@ -123,10 +124,3 @@ def _capabilities(file: GgufFile, settings: ModelSettings) -> pb.Capabilities:
 def _license(file: GgufFile) -> list[str]:
     text = file.values.get("general.license.text") or file.values.get("general.license")
     return [text] if isinstance(text, str) and text else []
-
-
-def _unusable(manifest: Manifest) -> str:
-    """Images need a projector, which is not loaded: the model reads text only."""
-    if manifest.of_type(ADAPTER):
-        return "the model's manifest has an adapter, which this host cannot apply yet"
-    return ""

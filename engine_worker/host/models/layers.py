@@ -9,11 +9,23 @@ from typing import cast, get_args
 
 import orjson
 
+from drover.adapters import GGUF_FILE, SAFETENSORS_FILES
 from drover.errors import InvalidRequest
 from drover.go_template.errors import TemplateError
 from drover.go_template.template import parse
+from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.overrides import ModelOverrides
-from engine_worker.host.store.manifest import JINJA, LICENSE, PARAMETERS, SYSTEM, TEMPLATE, Layer, Manifest
+from engine_worker.host.store.manifest import (
+    ADAPTER,
+    JINJA,
+    LICENSE,
+    MESSAGES,
+    PARAMETERS,
+    SYSTEM,
+    TEMPLATE,
+    Layer,
+    Manifest,
+)
 from engine_worker.host.store.store import Store
 from engine_worker.parameters import SAMPLING_PARAMETERS, STARTING_PARAMETERS, read_parameters
 from engine_worker.settings import Task
@@ -53,6 +65,8 @@ def flags_of(store: Store, manifest: Manifest) -> list[str]:
         flags += ["--parameters", parameters.sampling_json]
     for parameter, value in parameters.starting.items():
         flags += [STARTING_PARAMETERS[parameter], str(value)]
+    if adapter := adapter_of(store, manifest):
+        flags += ["--applied-adapter", str(adapter)]
     return flags
 
 
@@ -77,7 +91,61 @@ def task_of(flags: Sequence[str]) -> Task | None:
     raise ValueError(f"--task {text}: the tasks are {', '.join(get_args(Task))}")
 
 
-def starting_json_of(store: Store, manifest: Manifest) -> str:
+def adapter_of(store: Store, manifest: Manifest) -> Path | None:
+    """The adapter that all requests get, as a worker takes it. Raises ValueError for more than one, and for
+    files that are none.
+    """
+    layers = manifest.of_type(ADAPTER)
+    titles = sorted(layer.title or GGUF_FILE for layer in layers)
+    if not titles:
+        return None
+    if titles == [GGUF_FILE]:
+        return store.adapter_folder_of(manifest) / GGUF_FILE
+    if titles != sorted(SAFETENSORS_FILES):
+        raise ValueError("the manifest's adapter must be one GGUF file, or the two files that PEFT writes")
+    return store.adapter_folder_of(manifest)
+
+
+def adapter_bytes(manifest: Manifest) -> int:
+    return sum(layer.size_bytes for layer in manifest.of_type(ADAPTER))
+
+
+def add_layers(card: pb.Model, store: Store, manifest: Manifest) -> None:
+    """What no worker knows of its model: starting parameters, messages, and the blobs of its adapter.
+
+    With an adapter of its own a model takes no other one.
+    """
+    card.starting_parameters_json = _starting_json_of(store, manifest)
+    card.messages_json = _messages_json_of(store, manifest)
+    card.adapter_digests.extend(layer.digest for layer in manifest.of_type(ADAPTER))
+    if card.adapter_digests:
+        card.capabilities.gguf_adapters = card.capabilities.safetensors_adapters = False
+
+
+def _messages_json_of(store: Store, manifest: Manifest) -> str:
+    """Those that go before the messages of every request. Raises ValueError for what is no list of them."""
+    text = _last(store, manifest.of_type(MESSAGES))
+    if not text:
+        return ""
+    try:
+        messages = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"the model's messages are not JSON: {error}") from error
+    match messages:
+        case [*each] if all(_is_message(message) for message in each):
+            kept = [{"role": message["role"], "content": message["content"]} for message in each]
+            return orjson.dumps(kept).decode() if kept else ""
+    raise ValueError("the model's messages are no list with a role and a content each")
+
+
+def _is_message(value: object) -> bool:
+    match value:
+        case {"role": str(), "content": str()}:
+            return True
+    return False
+
+
+def _starting_json_of(store: Store, manifest: Manifest) -> str:
     """The parameters that a worker is started with, as a JSON object; empty if there are none."""
     starting = _parameters(store, manifest).starting
     return orjson.dumps(starting).decode() if starting else ""

@@ -16,14 +16,16 @@ from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import MEMORY_SAVER
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.layers import (
+    adapter_bytes,
+    add_layers,
     flags_of,
     licenses_of,
     overrides_of,
-    starting_json_of,
     task_of,
     value_of,
 )
 from engine_worker.host.models.model_settings import ModelSettings
+from engine_worker.host.models.safetensors_check import check_safetensors
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.settings import Task
@@ -47,6 +49,8 @@ class SafetensorsReader:
         if not manifest.of_type(FILE):
             return None
         folder = self.store.folder_of(manifest)
+        for path in sorted(folder.glob("*.safetensors")):
+            check_safetensors(path, path.name)
         files, config = ModelFiles(folder), _config(folder)
         text = text_config(config)
         overrides = overrides_of(self.store, manifest)
@@ -77,8 +81,8 @@ class SafetensorsReader:
             modified_unix_ns=files.modified_unix_ns,
             model_info_json="{}",
             tensors=files.tensors(),
-            starting_parameters_json=starting_json_of(self.store, manifest),
         )
+        add_layers(card, self.store, manifest)
         card.template_source = "gguf_chat_template" if card.template else "none"
         overrides.describe(card, can_parse=True)
         return StoredModel(
@@ -87,10 +91,10 @@ class SafetensorsReader:
             card,
             "sglang",
             ["--model", str(folder), "--task", task, *flags],
-            files.size_bytes + _kv_bytes(text) + _OVERHEAD_BYTES,
+            files.size_bytes + adapter_bytes(manifest) + _kv_bytes(text) + _OVERHEAD_BYTES,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
-            takes_adapters=takes_adapters,
+            takes_adapters=bool(card.adapter_digests) or takes_adapters,
             sleeps=MEMORY_SAVER in " ".join(settings.worker_flags),
             unusable=settings.refusal("sglang") or ("" if self.python else _NO_SGLANG),
         )

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import orjson
 
+from drover.adapters import GGUF_FILE
 from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
 from drover.names import ModelName
 from engine_worker.host.store.blobs import Blobs
-from engine_worker.host.store.manifest import CONFIG, FILE, MODEL, Layer, Manifest
+from engine_worker.host.store.manifest import ADAPTER, CONFIG, FILE, MODEL, Layer, Manifest
 from engine_worker.host.store.manifests import Manifests
+
+# Ends the names of views of adapters.
+_ADAPTER = "-adapter"
 
 
 class Store:
@@ -116,6 +120,13 @@ class Store:
             _link(folder, title, path)
         return folder
 
+    def adapter_folder_of(self, manifest: Manifest) -> Path:
+        """A folder with the files of the manifest's adapter, by their titles; one without a title is GGUF."""
+        folder = self._views / f"{_view_name(manifest)}{_ADAPTER}"
+        for layer in manifest.of_type(ADAPTER):
+            _link(folder, layer.title or GGUF_FILE, self.blobs.path(layer.digest))
+        return folder
+
     def link(self, digest: str, name: str) -> Path:
         """A file of the store under a name of its own, for programs that look at the ending."""
         blob = self.blobs.path(digest)
@@ -125,6 +136,7 @@ class Store:
     def _remove_views(self) -> None:
         """Those of models that are gone."""
         kept = {_view_name(manifest) for _, manifest in self._manifests.all()}
+        kept |= {f"{name}{_ADAPTER}" for name in kept}
         kept |= {self.blobs.path(digest).name for digest in self._used()}
         folders = list(self._views.iterdir()) if self._views.is_dir() else []
         for folder in folders:

@@ -13,6 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.call_order import in_call_order
 from frontend.api.core.go_json import Json, dump_text
 from frontend.api.core.images import unseen, without_unseen
+from frontend.api.core.keep_alive import set_keep_alive
 from frontend.api.core.options import Options, layered
 from frontend.api.core.request import ChatRequest, GenerateRequest, InferenceRequest, Message
 from frontend.api.core.thinking import resolved, without_effect
@@ -179,10 +180,6 @@ def _own(system: str, model: CatalogModel) -> Sequence[pb.Message]:
     return [*first, *(pb.Message(role=each.role, content=each.content) for each in model.examples)]
 
 
-def load_to_proto(keep_alive_ns: int | None) -> pb.LoadRequest:
-    return pb.LoadRequest() if keep_alive_ns is None else pb.LoadRequest(keep_alive_ns=keep_alive_ns)
-
-
 def _continues_last(messages: list[Message]) -> bool:
     """Whether the model continues the last message: Ollama's templates leave an assistant's turn open."""
     last = messages[-1] if messages else Message()
@@ -200,8 +197,7 @@ def _common(
         template=model.own_template,
         adapter=model.adapter,
     )
-    if request.keep_alive is not None:
-        result.keep_alive_ns = request.keep_alive
+    set_keep_alive(result, request.keep_alive)
     if request.logprobs:
         result.top_logprobs = request.top_logprobs
     _constrain(result, request.format, model)

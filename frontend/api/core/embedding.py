@@ -13,6 +13,7 @@ from drover.v1 import engine_pb2 as pb
 from frontend.api.core.go_json import Json
 from frontend.api.core.go_values import float32_array, float64_array
 from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.keep_alive import set_keep_alive
 from frontend.api.core.options import Options
 from frontend.api.core.request import check_count, keep_alive, read_body
 from frontend.api.core.typed_fields import FieldPath, Reader, boolean, integer, mapping, text
@@ -132,8 +133,7 @@ def _common(options: Options, keep_alive_ns: int | None, model: CatalogModel) ->
     result = pb.EmbedRequest(model=model.info.names[0])
     if options.num_ctx is not None:
         result.num_ctx = max(0, options.num_ctx)
-    if keep_alive_ns is not None:
-        result.keep_alive_ns = keep_alive_ns
+    set_keep_alive(result, keep_alive_ns)
     return result
 
 

@@ -44,11 +44,14 @@ class BlobRoutes:
         return Response(status_code=201 if await self.blobs.put(digest, data) else 200)
 
     async def _has(self, digest: str) -> bool:
-        """A host is enough for what is too large to be an adapter's, which are kept here."""
-        if await self.blobs.has(digest):
-            return True
-        size = await self.stores.blob_size(digest) if self.stores.exist else None
-        return size is not None and size > self.settings.max_blob_bytes
+        """With hosts also the host must have it, where models are made of its files. It is enough for what is
+        too large to be the adapter of a preset, which is kept here.
+        """
+        is_here = await self.blobs.has(digest)
+        if not self.stores.exist:
+            return is_here
+        size = await self.stores.blob_size(digest)
+        return size is not None and (is_here or size > self.settings.max_blob_bytes)
 
     async def _pass_on(self, http: Request, digest: str) -> Response:
         """To a host, as it comes. A small one may be an adapter's, so it is kept here too."""

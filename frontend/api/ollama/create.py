@@ -32,7 +32,7 @@ from frontend.api.core.typed_fields import (
 )
 from frontend.api.ollama.create_declared import read_capabilities, with_declarations
 from frontend.api.ollama.transfer import Step, status
-from frontend.models.adapter import Adapter
+from frontend.models.adapter import Adapter, named_files
 from frontend.models.model import CatalogModel
 from frontend.models.preset import Example, Preset
 
@@ -309,15 +309,12 @@ def preset_of(
 def store_request_of(request: CreateRequest, name: ModelName) -> host_pb2.CreateRequest:
     """A model of uploaded files. Raises InvalidRequest for what cannot be part of one."""
     check_files(request)
-    if request.adapters:
-        raise InvalidRequest(
-            "adapters: create the model from its files first, and then one FROM it with the adapter"
-        )
     check_quantize(request)
     check_messages(request.messages)
     return host_pb2.CreateRequest(
         model=name.short,
         files={path: digest.replace("-", ":", 1).lower() for path, digest in (request.files or {}).items()},
+        adapters=named_files(request.adapters) if request.adapters else {},
         template=request.template,
         system=request.system,
         licenses=licenses_of(request.license),

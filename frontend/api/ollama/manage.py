@@ -42,6 +42,9 @@ from frontend.observability.request_record import record_of
 from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 
+# What a model of files does not keep: its worker knows what it does.
+_DECLARATIONS = ("renderer", "parser", "requires", "capabilities")
+
 
 @dataclass(slots=True)
 class CopyRequest:
@@ -96,7 +99,8 @@ class Management:
         wanted = store_request_of(request, name)
         if self.catalog.fleet.hosts.find(name.key) is None:
             self._check_free(request.wanted)
-        return await progress_of(http, self.stores.create(wanted, name.key), request.stream)
+        ignored = [field for field in _DECLARATIONS if getattr(request, field)]
+        return await progress_of(http, self.stores.create(wanted, name.key), request.stream, ignored)
 
     async def _create(self, request: CreateRequest, name: ModelName) -> tuple[Preset, CatalogModel]:
         """The new preset, and what it is made from."""

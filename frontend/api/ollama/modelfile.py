@@ -36,7 +36,9 @@ def modelfile(model: CatalogModel, system: str, parameters: Parameters) -> str:
         "",
         f"FROM {base}",
     ]
-    if preset is not None and preset.adapter is not None:
+    if preset is None:
+        lines.extend(f"ADAPTER {digest}" for digest in model.info.adapter_digests)
+    elif preset.adapter is not None:
         lines.extend(f"ADAPTER {file.digest}" for file in preset.adapter.files)
     if preset is not None:
         lines.extend(f"DRAFT {_quoted(name)}" for name in preset.draft)

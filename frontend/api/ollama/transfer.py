@@ -69,13 +69,17 @@ def progress(
 
 
 async def progress_of(
-    http: Request, steps: AsyncGenerator[host_pb2.Progress, None], stream: bool
+    http: Request,
+    steps: AsyncGenerator[host_pb2.Progress, None],
+    stream: bool,
+    ignored: Sequence[str] = (),
 ) -> Response:
     """Stream a line per step of a host, or answer when all are done. An error that comes after the first step
-    of a stream is its last line.
+    of a stream is its last line. `ignored`: as for `progress`.
     """
+    headers = ignored_header(ignored)
     if stream:
-        return StreamingResponse(_lines(http, steps), media_type="application/x-ndjson")
+        return StreamingResponse(_lines(http, steps), media_type="application/x-ndjson", headers=headers)
     last: Step = status("success")
     try:
         async with aclosing(steps):
@@ -84,7 +88,7 @@ async def progress_of(
     except DroverError as error:
         record_of(http.scope).record_error(error)
         return error_response(error, _JSON)
-    return Response(dumps(last), media_type=_JSON)
+    return Response(dumps(last), media_type=_JSON, headers=headers)
 
 
 async def _lines(

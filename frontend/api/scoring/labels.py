@@ -10,6 +10,7 @@ from drover.errors import InvalidRequest
 from drover.json_value import Json
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.ignored_fields import Refusal, refused
+from frontend.api.core.keep_alive import set_keep_alive
 from frontend.api.core.request import check_count
 from frontend.api.core.typed_fields import FieldPath, number
 from frontend.api.decisions import MAX_PROMPT_BYTES
@@ -74,8 +75,7 @@ class LabelRequest:
                 request.items.add(raw=prompt, label_ids=labels)
             else:
                 request.items.add(tokens=pb.TokenIds(ids=prompt), label_ids=labels)
-        if self.keep_alive is not None:
-            request.keep_alive_ns = self.keep_alive
+        set_keep_alive(request, self.keep_alive)
         return request
 
     def scores(self, model: str, response: pb.ScoreResponse) -> dict[str, object]:

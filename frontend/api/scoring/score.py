@@ -19,6 +19,7 @@ from drover.ollama_options import UINT32_MAX
 from drover.v1 import engine_pb2 as pb
 from frontend.api.core.body import INLINE_BYTES, read_v1_json
 from frontend.api.core.ignored_fields import Fields
+from frontend.api.core.keep_alive import set_keep_alive
 from frontend.api.core.request import keep_alive, read_body
 from frontend.api.core.typed_fields import Reader, boolean, text
 from frontend.api.scoring.fields import HARMLESS, WHOLE_CONTEXT, prompt_limit, read_side, token_limit
@@ -119,8 +120,7 @@ class ScoreBody:
         )
         if self.truncate_prompt_tokens != WHOLE_CONTEXT:
             request.pair_tokens = min(self.truncate_prompt_tokens, UINT32_MAX)
-        if self.keep_alive is not None:
-            request.keep_alive_ns = self.keep_alive
+        set_keep_alive(request, self.keep_alive)
         return request
 
     def label_request(self) -> LabelRequest:

@@ -15,9 +15,9 @@ import pytest
 from drover.concurrency import ChangeSignal
 from drover.errors import AdapterMissing, InvalidRequest, QueueFull
 from drover.v1 import engine_pb2 as pb
-from engine_worker.adapter_host import AdapterHost, AdapterLimits
+from engine_worker.adapter_host import AdapterHost, AdapterLimits, in_use
 from engine_worker.adapters.contents import Adapter, read_adapter
-from engine_worker.adapters.named import find_named
+from engine_worker.adapters.named import adapter_at, find_named
 from engine_worker.engines.base import Engine
 from engine_worker.model_lifecycle import ModelLifecycle
 from tests.support.adapter_upload import files_of, header_of, parts_of
@@ -269,10 +269,10 @@ async def test_an_upload_whose_caller_leaves_is_used_all_the_same(setup: _Setup,
 async def test_one_that_a_conversion_makes_too_large_is_refused_for_good(
     setup: _Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def converted(digest: str, folder: Path, model: pb.Model) -> Adapter:
+    def converted(digest: str, folder: Path, model: pb.Model, max_rank: int) -> Adapter:
         return replace(read_adapter(digest, folder), size_bytes=_LIMITS.total_bytes + 1)
 
-    monkeypatch.setattr("engine_worker.adapter_host._read", converted)
+    monkeypatch.setattr("engine_worker.adapter_host.read_fitting", converted)
     with pytest.raises(InvalidRequest, match="has 100001 bytes, and the worker keeps at most"):
         await setup.put(_adapter(tmp_path, 1))
     assert setup.on_disk == []
@@ -287,7 +287,9 @@ async def test_an_operators_adapter_stays(setup: _Setup, tmp_path: Path) -> None
     for number in (2, 3):
         await setup.put(_adapter(tmp_path, number))
 
-    assert [(each.name, each.adapter.digest) for each in setup.host.named] == [("1:latest", held)]
+    described = pb.Model()
+    setup.host.describe(described)
+    assert [(each.name, each.adapter.digest) for each in described.named_adapters] == [("1:latest", held)]
     assert not setup.host.delete(held)
     assert held in setup.host.digests
     assert len(setup.host.digests) == 2
@@ -295,6 +297,24 @@ async def test_an_operators_adapter_stays(setup: _Setup, tmp_path: Path) -> None
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
+
+
+async def test_an_applied_adapter_is_every_requests_own(setup: _Setup, tmp_path: Path) -> None:
+    """Also on engines that know nothing of it, the model is another one, and takes no other adapter."""
+    _adapter(tmp_path, 1)
+    files = adapter_at(tmp_path / "1", "adapter")
+    await setup.host.apply(files)
+    digest = files.named.adapter.digest
+    request = pb.GenerateRequest()
+    with in_use(setup.host, request):
+        assert request.adapter == digest
+    assert not setup.host.delete(digest)
+    described = setup.engine.model()
+    described.digest = "a" * 64
+    setup.host.describe(described)
+    assert not described.capabilities.safetensors_adapters
+    assert described.digest != "a" * 64
+    assert list(described.named_adapters) == []
 
 
 async def test_an_operators_adapter_that_does_not_fit_is_refused(setup: _Setup, tmp_path: Path) -> None:
