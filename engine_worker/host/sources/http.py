@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import aiohttp
 
 from drover import logs
-from drover.errors import InvalidRequest, NotTransferable, SourceFailed, StoreUnavailable
+from drover.errors import NotTransferable, SourceFailed
 from engine_worker.host.sources.base import RemoteFile
 from engine_worker.host.sources.bodies import BLOCK_BYTES, bounded_body
 from engine_worker.host.sources.docker_config import DockerConfig
@@ -70,7 +70,7 @@ class SourceClient:
 
     async def download(self, file: RemoteFile, partial: PartialBlob, progress: Callable[[int], None]) -> None:
         """Write the file, and continue after a cut. Raises SourceFailed after several cuts without progress,
-        InvalidRequest for a file that is not what it should be, StoreUnavailable if the disk is full.
+        InvalidRequest for a file that is not what it should be, StoreFull.
         """
         attempts, pause, url = 0, _FIRST_PAUSE_SECONDS, file.url
         while partial.offset < partial.size_bytes:
@@ -78,8 +78,6 @@ class SourceClient:
             try:
                 async for _ in self._blocks(file, partial):
                     progress(partial.offset)
-            except (InvalidRequest, StoreUnavailable, NotTransferable):
-                raise
             except (aiohttp.ClientError, TimeoutError, OSError, SourceFailed) as error:
                 logs.event(
                     _log,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -11,11 +12,14 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
-from drover.errors import InvalidRequest, StoreUnavailable
+from drover.errors import InvalidRequest, StoreFull, StoreUnavailable
 from engine_worker.host.store.manifest import is_digest
 
 _PARTIAL = "-partial"
 _BLOCK_BYTES = 1 << 20
+_FREE = "that the store has free; remove models, or set a larger disk budget (--disk-mib)"
+# The last one: beyond the largest size of a file.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Blobs:
@@ -43,17 +47,17 @@ class Blobs:
             return None
 
     def begin(self, digest: str, size_bytes: int) -> PartialBlob:
-        """Continue what there is of a file. Raises StoreUnavailable if there is no room for the rest."""
+        """Continue what there is of a file. Raises StoreFull if there is no room for the rest."""
         partial = PartialBlob(self.path(digest), digest, size_bytes)
         try:
             self._check_free(digest, size_bytes - partial.offset)
-        except StoreUnavailable:
+        except StoreFull:
             partial.close()
             raise
         return partial
 
     def put(self, data: bytes) -> str:
-        """Keep a file that is in memory. Returns its digest. Raises StoreUnavailable."""
+        """Keep a file that is in memory. Returns its digest. Raises StoreFull, StoreUnavailable."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if self.size(digest) is None:
             self._check_free(digest, len(data))
@@ -91,9 +95,8 @@ class Blobs:
     def _check_free(self, digest: str, missing: int) -> None:
         free = self.free_bytes
         if missing > free:
-            raise StoreUnavailable(
-                f"{digest} needs {missing} more bytes and the store has {free} free; remove models, or set a "
-                "larger disk budget"
+            raise StoreFull(
+                f"{digest} needs {missing} bytes more, which is more than the {free} bytes {_FREE}"
             )
 
     def _files(self) -> list[Path]:
@@ -125,11 +128,13 @@ class PartialBlob:
             self._hash_what_is_there()
 
     def write(self, data: bytes) -> None:
-        """Raises InvalidRequest if there are more bytes than the file has, StoreUnavailable if the disk is
-        full.
+        """Raises InvalidRequest if there are more bytes than the file has, StoreFull if there is no room for
+        them, StoreUnavailable.
         """
         if self.offset + len(data) > self.size_bytes:
             self.discard()
+            if self._is_upper_limit:
+                raise StoreFull(f"{self.digest} needs more than the {self.size_bytes} bytes {_FREE}")
             raise InvalidRequest(
                 f"{self.digest} has more than the {self.size_bytes} bytes that it should have"
             )
@@ -138,7 +143,7 @@ class PartialBlob:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            raise _cannot_write(self.digest, error) from error
+            raise cannot_write(self.digest, error) from error
         self._hash.update(data)
         self.offset += len(data)
 
@@ -147,7 +152,7 @@ class PartialBlob:
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _cannot_write(self.digest, error) from error
+            raise cannot_write(self.digest, error) from error
         finally:
             self.close()
         found = f"sha256:{self._hash.hexdigest()}"
@@ -182,5 +187,6 @@ def _own_name() -> str:
     return f"-{secrets.token_hex(8)}"
 
 
-def _cannot_write(digest: str, error: OSError) -> StoreUnavailable:
-    return StoreUnavailable(f"{digest} cannot be written: {error.strerror}")
+def cannot_write(what: str, error: OSError) -> StoreFull | StoreUnavailable:
+    kind = StoreFull if error.errno in _FULL else StoreUnavailable
+    return kind(f"{what} cannot be written: {error.strerror}")

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from drover.errors import InvalidRequest, StoreUnavailable
+from drover.errors import InvalidRequest
 from drover.names import ModelName
+from engine_worker.host.store.blobs import cannot_write
 from engine_worker.host.store.manifest import MAX_BYTES, Manifest
 
 _PARTS = 4
@@ -35,20 +36,19 @@ class Manifests:
                 yield name, manifest
 
     def put(self, name: ModelName, manifest: Manifest) -> None:
-        """Replace the manifest of a name as a whole. Raises StoreUnavailable if the disk is full."""
+        """Replace the manifest of a name as a whole. Raises StoreFull, StoreUnavailable."""
         path = self._path_of(name) or self._folder.joinpath(*_parts(name))
+        new = path.with_name(f"{path.name}{_NEW}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f"{path.name}{_NEW}")
             with new.open("wb") as file:
                 file.write(manifest.encode())
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
         except OSError as error:
-            raise StoreUnavailable(
-                f"the manifest of {name.short} cannot be written: {error.strerror}"
-            ) from error
+            new.unlink(missing_ok=True)
+            raise cannot_write(f"the manifest of {name.short}", error) from error
 
     def remove(self, name: ModelName) -> bool:
         """False if there is none."""

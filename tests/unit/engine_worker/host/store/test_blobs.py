@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drover.errors import InvalidRequest, StoreUnavailable
+from drover.errors import InvalidRequest, StoreFull, StoreUnavailable
 from engine_worker.host.store.blobs import Blobs, PartialBlob
 from tests.unit.engine_worker.host.conftest import digest_of
 
@@ -82,7 +82,9 @@ def test_the_disk_budget_holds(tmp_path: Path) -> None:
     first.write(DATA)
     first.commit()
     assert blobs.free_bytes == 5
-    with pytest.raises(StoreUnavailable, match="needs 10 more bytes and the store has 5 free"):
+    with pytest.raises(
+        StoreFull, match="needs 10 bytes more, which is more than the 5 bytes that the store has free"
+    ):
         blobs.begin(digest_of(b"another"), 10)
 
 
@@ -94,7 +96,7 @@ def test_a_full_disk_is_an_error_in_words(blobs: Blobs, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("engine_worker.host.store.blobs.os.fsync", full)
     partial.write(DATA)
-    with pytest.raises(StoreUnavailable, match="No space left on device"):
+    with pytest.raises(StoreFull, match="No space left on device"):
         partial.commit()
     assert blobs.size(digest_of(DATA)) is None
 
@@ -155,7 +157,7 @@ def test_a_disk_that_fills_in_mid_file_keeps_what_was_written(blobs: Blobs) -> N
     partial = blobs.begin(digest_of(DATA), len(DATA))
     with files_of_at_most(6):
         partial.write(DATA[:4])
-        with pytest.raises(StoreUnavailable, match="cannot be written: File too large"):
+        with pytest.raises(StoreFull, match="cannot be written: File too large"):
             partial.write(DATA[4:])
         partial.close()
     assert blobs.size(digest_of(DATA)) is None
@@ -169,7 +171,15 @@ def test_a_disk_that_fills_in_mid_file_keeps_what_was_written(blobs: Blobs) -> N
 def test_a_file_that_did_not_fit_can_be_discarded(blobs: Blobs) -> None:
     partial = blobs.begin_unknown(digest_of(DATA))
     with files_of_at_most(6):
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreFull):
             partial.write(DATA)
         partial.discard()
+    assert blobs.used_bytes == 0
+
+
+def test_an_upload_that_needs_more_than_is_free(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs", budget_bytes=len(DATA) - 1)
+    partial = blobs.begin_unknown(digest_of(DATA))
+    with pytest.raises(StoreFull, match="more than the 9 bytes that the store has free"):
+        partial.write(DATA)
     assert blobs.used_bytes == 0
