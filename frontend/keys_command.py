@@ -233,17 +233,24 @@ def _patterns(text: str) -> list[str]:
     return patterns
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="drover-frontend keys", description=_ABOUT)
-    commands = parser.add_subparsers(required=True, metavar="create | list | revoke | rotate")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print JSON")
-    shared.add_argument(
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    """Options that may stand before the command or after it, and so have no defaults of their own."""
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    parser.add_argument(
         "--database-url",
-        default="",
+        default=argparse.SUPPRESS,
         help=f"the frontends' database; else {FrontendSettings.environment_variable('database_url')}, or the "
         "default of a frontend of this user",
     )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="drover-frontend keys", description=_ABOUT)
+    _add_shared(parser)
+    parser.set_defaults(json=False, database_url="")
+    commands = parser.add_subparsers(required=True, metavar="create | list | revoke | rotate")
+    shared = argparse.ArgumentParser(add_help=False)
+    _add_shared(shared)
     create = commands.add_parser("create", parents=[shared], help="make a key")
     create.set_defaults(work=_create)
     create.add_argument("--name", required=True, help="whose key it is")

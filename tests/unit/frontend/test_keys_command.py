@@ -48,6 +48,13 @@ def command(url: str, capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(url, capsys)
 
 
+def test_options_may_stand_before_the_command(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--database-url", url, "create", "--name", "alice", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert run(["--json", "--database-url", url, "list"]) == 0
+    assert [each["id"] for each in json.loads(capsys.readouterr().out)] == [made["id"]]
+
+
 def test_commands_that_read_make_no_database(command: Command, tmp_path: Path) -> None:
     assert command("list", "--json") == "[]\n"
     for words in (("revoke", "alice"), ("rotate", "alice")):
