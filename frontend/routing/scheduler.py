@@ -90,8 +90,6 @@ class Scheduler:
             return None
         if self._hosts.can_load(model.kind[0]):
             return self._load_timeout_seconds
-        if (failure := self._hosts.last_failure(model.kind[0])) is not None:
-            raise failure
         self.require_ready(model)
         return None
 
@@ -129,9 +127,11 @@ class Scheduler:
         return self._registry.pool(model.kind).ready
 
     def require_ready(self, model: ServedModel) -> Sequence[ManagedWorker]:
-        """The ready workers of `model`. Raises NoWorkerReady if there is none."""
+        """The ready workers of `model`. Raises NoWorkerReady, or why no host could start one."""
         ready = self.replicas(model)
         if not ready:
+            if (failure := self._hosts.last_failure(model.kind[0])) is not None:
+                raise failure
             raise NoWorkerReady(
                 f"no engine worker for model '{model.name.short}' can be reached right now, please try again"
             )

@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from drover.concurrency import ChangeSignal
-from drover.errors import DroverError
+from drover.errors import DroverError, NoWorkerReady
 from drover.v1 import host_pb2
 from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery.base import Discovery
@@ -120,10 +120,15 @@ class Hosts:
         return bool(self._able(key))
 
     def last_failure(self, key: str) -> DroverError | None:
-        """Why a host could not load the model a moment ago."""
+        """Why a host could not load the model a moment ago, or why none that has its files ever can."""
         failed = (each for (_, of), each in self._failed.items() if of == key)
         latest = max(failed, key=lambda each: each.until, default=None)
-        return None if latest is None else type(latest.error)(latest.error.message)
+        if latest is not None:
+            return type(latest.error)(latest.error.message)
+        stored = [host.stored[key] for host in self._hosts.values() if key in host.stored]
+        if not stored or not all(each.unusable for each in stored):
+            return None
+        return NoWorkerReady(f"model '{stored[0].card.names[0]}' cannot be served: {stored[0].unusable}")
 
     def child_at(self, address: str) -> tuple[WatchedHost, host_pb2.Child] | None:
         """The host whose worker has this address, and the worker; None if no host has it."""

@@ -124,6 +124,20 @@ async def test_what_no_host_can_load_fails_with_the_reason(
         await generate(fleet, model)
 
 
+async def test_what_no_engine_can_serve_fails_with_the_reason(tmp_path: Path) -> None:
+    """As safetensors do without SGLang, and files for another engine than the operator wants."""
+    put_simulated(tmp_path / "store", ["one"])
+    async with (
+        hosting(tmp_path / "store", "--engine-for", "one=llamacpp") as host,
+        fleet_of(host.address) as fleet,
+    ):
+        model = fleet.find(name("one"))
+        assert model is not None
+        for asking in (generate(fleet, "one"), fleet.load(model, pb.LoadRequest())):
+            with pytest.raises(NoWorkerReady, match="'one:latest' cannot be served: --engine-for"):
+                await asking
+
+
 async def test_load_and_unload(fleet: Fleet) -> None:
     model = fleet.find(name("one"))
     assert model is not None
