@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 
@@ -48,13 +49,15 @@ def _literals() -> Iterator[str]:
                     )
 
 
-_ALL = sorted(set(_literals()))
+@functools.cache
+def _all_texts() -> frozenset[str]:
+    return frozenset(_literals())
 
 
 def _is_in_code(symptom: str) -> bool:
     pieces = [piece.strip() for piece in symptom.split("…")]
     pattern = re.compile(".*".join(map(re.escape, pieces)), re.DOTALL)
-    return any(pattern.search(literal) for literal in _ALL)
+    return any(pattern.search(literal) for literal in _all_texts())
 
 
 def test_there_are_symptoms() -> None:
