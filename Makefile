@@ -18,9 +18,10 @@ SCREENSHOTS ?= console-screenshots
 SECONDS ?= 600
 
 # Of make test: at once so many processes of pytest, each with session fixtures of its own. By files where a fixture starts
-# processes of both tiers. What measures waits and crowds runs alone, since another test would take its CPU.
+# processes of both tiers. What measures short waits and crowds runs alone, since another test would take its CPU.
 JOBS ?= 2
 BY_FILE = -n $(JOBS) --dist loadfile
+ALONE = tests/chaos/test_crowds.py tests/chaos/test_frontends_drain.py
 # A unit test waits half of its time.
 OFTEN_WAITING = -n $$((2 * $(JOBS))) --dist worksteal
 
@@ -65,7 +66,8 @@ test: .venv/.dev ## all tests but those of the SGLang engine; fails below the co
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 	scripts/with_docker_registry.sh $(PY) -m pytest $(BY_FILE) tests/engines tests/system tests/deploy_k8s
-	$(PY) -m pytest tests/chaos
+	$(PY) -m pytest $(BY_FILE) $(ALONE:%=--ignore=%) tests/chaos
+	$(PY) -m pytest $(ALONE)
 
 test-package: .venv/.dev ## a wheel, built and installed in an empty environment, serves a chat
 	$(PY) -m pytest -o timeout=600 --durations=5 tests/package

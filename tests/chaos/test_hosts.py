@@ -103,7 +103,10 @@ async def test_a_registry_goes_in_mid_download(fleet: Hosts, tmp_path: Path) -> 
                 return "big:latest" in await _tags(client)
 
             await until(is_listed, SECONDS, "it is listed")
-        assert f"bytes={CUT_BYTES}-" in registry.ranges
+        # The connection's end may come before the last of its bytes.
+        continued = [int(each.removeprefix("bytes=").removesuffix("-")) for each in registry.ranges if each]
+        assert continued
+        assert all(0 < start <= CUT_BYTES for start in continued)
         await all_whole(crowds)
 
 
