@@ -216,6 +216,8 @@ class ModelQueue:
         """End the wait of all queued requests with the error."""
         for waiter in list(self._waiters):
             if not waiter.assigned.done():
+                # A worker that gets room before they run must not be given to them.
+                self._queue.remove(waiter)
                 # A new exception for each request: one that is raised twice would carry both tracebacks.
                 waiter.assigned.set_exception(type(error)(error.message))
 
@@ -257,7 +259,8 @@ class ModelQueue:
         self._queue.enqueue(waiter)
         position = self._position(waiter)
         self._waiters[waiter] = None
-        self._on_change()
+        if len(self._waiters) == 1:
+            self._on_change()
         try:
             await self._until_assigned(waiter)
             seconds = time.monotonic() - began
@@ -270,7 +273,8 @@ class ModelQueue:
         finally:
             self._queue.remove(waiter)
             del self._waiters[waiter]
-            self._on_change()
+            if not self._waiters:
+                self._on_change()
 
     async def _until_assigned(self, waiter: _Waiter) -> None:
         """Raises NoWorkerReady after `no_worker_timeout_seconds` without any worker, or after the time that a
@@ -308,7 +312,7 @@ class QueueTable:
         self.long_prompts = long_prompts
         self.no_worker_timeout_seconds = no_worker_timeout_seconds
         self.on_change: Callable[[], None] = lambda: None
-        """Called when requests begin or cease to wait."""
+        """Called when a queue gets its first request, or loses its last one: not for each request."""
         self._queues: dict[Kind, ModelQueue] = {}
         self._names: dict[Kind, str] = {}
 

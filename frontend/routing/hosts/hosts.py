@@ -138,7 +138,7 @@ class Hosts:
         return None
 
     def on_queue_change(self) -> None:
-        """Call when requests begin or cease to wait."""
+        """Call when requests begin to wait for a model, or none does any more."""
         self._queue_changed.set()
 
     async def addresses(self) -> AsyncGenerator[Sequence[str], None]:

@@ -98,11 +98,11 @@ class WatchedHost:
         return self._addresses
 
     def want(self, demands: Mapping[str, host_pb2.Demand]) -> None:
-        """The models that this frontend waits for there, complete."""
-        if demands.keys() != self._demands.keys() or any(
-            demands[key].extra != self._demands[key].extra for key in demands
-        ):
-            self._demands = demands
+        """The models that this frontend waits for there, complete. How long it has waited is sent when that
+        changes, and to a host that is reached anew.
+        """
+        before, self._demands = self._demands, demands
+        if demands.keys() != before.keys() or any(demands[key].extra != before[key].extra for key in demands):
             self._demands_changed.notify()
 
     def _open_channel(self) -> None:

@@ -172,3 +172,35 @@ def test_empty_queues_of_models_that_are_gone_are_dropped() -> None:
     for number in range(300):
         table.queue(_model(f"m{number}"))
     assert len(table.waiting_by_model) < 300
+
+
+async def test_a_worker_is_not_given_to_a_request_that_has_failed() -> None:
+    """A load fails on one host, and a worker of another becomes ready before the requests run again."""
+    line = _Line(free=0)
+    failed = [await line.wait("a"), await line.wait("b")]
+    line.queue.fail_all(NoWorkerReady("cannot be loaded"))
+    line.free_one()
+    for task in failed:
+        with pytest.raises(NoWorkerReady, match="cannot be loaded"):
+            await task
+    assert line.worker.free == 1
+    assert len(line.queue) == 0
+
+
+async def test_hosts_are_asked_when_requests_begin_to_wait_and_not_for_each() -> None:
+    changes: list[int] = []
+    worker = _Worker(free=0)
+    queue = ModelQueue(lambda: True, 0.0, on_change=lambda: changes.append(len(queue)))
+    tasks = [
+        asyncio.create_task(queue.acquire(Ticket(f"{number}"), worker.select, lambda: None))
+        for number in range(5)
+    ]
+    await until(lambda: len(queue) == 5, _SECONDS, "they wait")
+    assert changes == [1]
+    worker.free = 4
+    queue.dispatch()
+    await asyncio.gather(*tasks[:4])
+    assert changes == [1]
+    tasks[4].cancel()
+    await asyncio.wait({tasks[4]})
+    assert changes == [1, 0]
