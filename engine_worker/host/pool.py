@@ -144,11 +144,14 @@ class Pool:
         child.drain()
         return True
 
-    def drain_removed(self) -> None:
+    def forget_removed(self) -> None:
         """Drain the models that the store does not have any more, also those that were made anew."""
         for child in list(self.children.values()):
             if self.catalog.with_key(child.model.key) is None:
                 child.drain()
+        for times in (self._pauses, self._evicted):
+            for key in [key for key in times if self.catalog.with_key(key) is None]:
+                del times[key]
 
     def notify(self) -> None:
         """Something has changed that the plan depends on."""
@@ -235,7 +238,11 @@ class Pool:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            due = self._step()
+            try:
+                due = self._step()
+            except Exception:  # noqa: BLE001 - a defect that one model meets must not end all loading
+                _log.exception("unhandled exception in a decision over models")
+                due = time.monotonic() + _FIRST_PAUSE_SECONDS
             try:
                 async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
                     await self._wake.wait()

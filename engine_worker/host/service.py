@@ -190,7 +190,7 @@ class HostService(host_pb2_grpc.HostServicer):
     async def refresh(self) -> None:
         """The store has changed."""
         await asyncio.to_thread(self._catalog.refresh)
-        self._pool.drain_removed()
+        self._pool.forget_removed()
         self._pool.notify()
 
     def _find(self, text: str) -> StoredModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from tests.support.processes import Stack
@@ -18,15 +18,19 @@ class Browser:
         self._writer = writer
 
     async def chat(self, model: str, content: str, stream: bool, num_predict: int = 4000) -> None:
-        body = json.dumps(
+        await self.post(
+            "/api/chat",
             {
                 "model": model,
                 "stream": stream,
                 "messages": [{"role": "user", "content": content}],
                 "options": {"num_predict": num_predict, "temperature": 0},
-            }
-        ).encode()
-        head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            },
+        )
+
+    async def post(self, path: str, document: Mapping[str, object]) -> None:
+        body = json.dumps(document).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
         await self._writer.drain()
 
@@ -36,7 +40,14 @@ class Browser:
 
 @asynccontextmanager
 async def browser(running: Stack) -> AsyncIterator[Browser]:
-    host, port = running.frontend.address.split(":")
+    async with browser_at(running.frontend.address) as client:
+        yield client
+
+
+@asynccontextmanager
+async def browser_at(address: str) -> AsyncIterator[Browser]:
+    """`address`: of a frontend."""
+    host, port = address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         yield Browser(reader, writer)

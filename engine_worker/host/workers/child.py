@@ -236,8 +236,8 @@ class Child:
         if self.requests >= report.running_limit:
             self.last_full = time.monotonic()
         is_unloaded = not (report.loaded or report.changing or self.model.sleeps)
-        if is_unloaded and self.state is State.READY:
-            # Its keep-alive has expired, or a client has stopped it.
+        if (is_unloaded or report.draining) and self.state is State.READY:
+            # Its keep-alive has expired, a client has stopped it, or an earlier host has let it drain.
             self.drain()
         moved = abs(report.expires_unix_ns - before.expires_unix_ns) > 1_000_000_000
         if first_served or moved or was_busy != (self.requests > 0):

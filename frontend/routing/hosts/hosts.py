@@ -174,9 +174,10 @@ class Hosts:
         for address in sorted(wanted - self._hosts.keys()):
             host = self._hosts[address] = WatchedHost(address, self._events, self._tls)
             host.start()
-        for address in self._hosts.keys() - wanted:
-            await self._hosts.pop(address).stop()
+        # Taken out before anything is awaited: another discovery may change meanwhile.
+        left = [self._hosts.pop(address) for address in self._hosts.keys() - wanted]
         self._on_models_change()
+        await asyncio.gather(*(host.stop() for host in left))
 
     def _on_models_change(self) -> None:
         stored: dict[str, ServedModel] = {}

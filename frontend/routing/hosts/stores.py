@@ -15,7 +15,7 @@ from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.watched_host import WatchedHost
 
-_DESCRIBE_SECONDS = 30.0
+_ANSWER_SECONDS = 30.0
 _UPLOADS = "uploads"
 _PIECE_BYTES = 1024 * 1024
 Request = TypeVar("Request")
@@ -53,7 +53,7 @@ class HostStores:
             raise ModelNotFound(f"model '{name}' not found")
         with boundary():
             request = host_pb2.GetStoredRequest(model=name, verbose=verbose)
-            model = await holders[0].stub.GetStored(request, timeout=_DESCRIBE_SECONDS)
+            model = await holders[0].stub.GetStored(request, timeout=_ANSWER_SECONDS)
         return read(model)
 
     async def push(self, name: str, name_key: str, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
@@ -81,13 +81,14 @@ class HostStores:
             raise ModelNotFound(f"model '{name}' not found")
         for host in holders:
             with boundary():
-                await host.stub.Delete(host_pb2.DeleteRequest(model=name))
+                await host.stub.Delete(host_pb2.DeleteRequest(model=name), timeout=_ANSWER_SECONDS)
         await self._hosts.wait_for(lambda: not self._with_name(name_key))
 
     async def blob_size(self, digest: str) -> int | None:
         """In bytes; None if the host that takes uploads does not have it."""
         with boundary():
-            found = await self._upload_host().stub.FindBlob(host_pb2.FindBlobRequest(digest=digest))
+            request = host_pb2.FindBlobRequest(digest=digest)
+            found = await self._upload_host().stub.FindBlob(request, timeout=_ANSWER_SECONDS)
         return found.size_bytes if read(found).found else None
 
     async def put_blob(self, digest: str, data: AsyncIterator[bytes]) -> bool:

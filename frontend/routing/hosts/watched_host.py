@@ -17,6 +17,7 @@ from drover.rpc import CHANNEL_OPTIONS, error_of_failure
 from drover.settings import split_address, with_port
 from drover.v1 import host_pb2, host_pb2_grpc
 from frontend.routing.backends.grpc.tls import FleetTls
+from frontend.routing.managed_worker import log_task_failure
 from frontend.routing.served_model import ServedModel, under_each_name
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class WatchedHost:
 
     def start(self) -> None:
         for work, name in ((self._watch(), "watch"), (self._ensure(), "ask")):
-            self._tasks.append(asyncio.create_task(work, name=f"{name} host {self.address}"))
+            task = asyncio.create_task(work, name=f"{name} host {self.address}")
+            task.add_done_callback(log_task_failure)
+            self._tasks.append(task)
 
     async def stop(self) -> None:
         for task in self._tasks:

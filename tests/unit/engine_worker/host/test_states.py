@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
+from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
-from engine_worker.host.plan import State
+from engine_worker.host.plan import Demand, State
 from engine_worker.host.pool import Pool
 from engine_worker.host.states import HostStates
 from engine_worker.host.store.store import Store
 from engine_worker.host.workers.child import Child, ChildPlace, Events
 from engine_worker.host.workers.process import WorkerProcess
+from engine_worker.host.workers.workers import Workers
 from tests.support.hosts import put
+from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
 
 _SECONDS = 10.0
@@ -123,7 +127,9 @@ def _child(pool: Pool, folder: Path) -> Child:
     model = pool.catalog.find(name("one"))
     place = ChildPlace("127.0.0.1:1", "unix:/none", folder)
     events = Events(pool.on_child_changed, pool.on_child_used, lambda child, reason: None)
-    child = Child(model, place, cast("WorkerProcess", None), 1, events, State.READY)
+    child = Child(
+        model, place, cast("WorkerProcess", SimpleNamespace(was_killed=True)), 1, events, State.READY
+    )
     pool.children[model.key] = child
     return child
 
@@ -169,6 +175,56 @@ async def test_a_change_of_the_state_is_sent_at_once(
         assert not more.done()
         more.cancel()
         await asyncio.wait({more})
+
+
+async def test_a_defect_in_one_load_does_not_end_all_others(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("engine_worker.host.pool._FIRST_PAUSE_SECONDS", 0.01)
+    started: list[str] = []
+
+    class _Workers:
+        def find_running(self, model_of: object) -> Sequence[Child]:
+            return []
+
+        def start(self, model: StoredModel, *_: object) -> Child:
+            started.append(model.name.short)
+            raise KeyError("a defect")
+
+    pool.workers = cast("Workers", _Workers())
+    pool.start()
+    try:
+        caller, key = pool.add_caller(lambda model, error: None), pool.catalog.find(name("one")).key
+        pool.set_waiting(caller, {key: Demand(key, 0, time.monotonic())})
+        await until(lambda: len(started) > 2, _SECONDS, "it is tried again")
+    finally:
+        await pool.stop()
+    assert "a decision over models" in caplog.text
+
+
+async def test_what_is_remembered_of_models_goes_with_them(
+    pool: Pool, catalog: Catalog, store: Store, tmp_path: Path
+) -> None:
+    child = _child(pool, tmp_path)
+    pool._evicted[child.model.key] = 1.0
+    pool._pause_after(child, "its worker ended (signal 9)")
+    del pool.children[child.model.key]
+    store.delete(name("one"))
+    catalog.refresh()
+    pool.forget_removed()
+    assert not pool._evicted
+    assert not pool._pauses
+
+
+async def test_a_worker_that_an_earlier_host_has_let_drain_takes_no_requests(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, drained = _child(pool, tmp_path), list[Child]()
+    monkeypatch.setattr(Child, "drain", lambda self: drained.append(self))
+    child._on_report(pb.LoadReport(running_limit=8, loaded=True))
+    assert not drained
+    child._on_report(pb.LoadReport(running_limit=8, loaded=True, draining=True))
+    assert drained == [child]
 
 
 async def test_the_plan_looks_at_once_at_a_model_that_has_served(pool: Pool, tmp_path: Path) -> None:

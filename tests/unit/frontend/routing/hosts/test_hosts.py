@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -299,6 +299,37 @@ async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
     steps = stores.pull("evil.example/a/b", "key", insecure=False)
     with pytest.raises(DroverError, match="pulls nothing from"):
         await anext(steps)
+
+
+class _Changing:
+    """Implements Discovery: two hosts that leave together."""
+
+    def __init__(self, number: int, leave: asyncio.Event) -> None:
+        self._number = number
+        self._leave = leave
+
+    async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
+        yield [f"127.0.0.{self._number}:{port}" for port in (1, 2)]
+        await self._leave.wait()
+        yield []
+        await asyncio.Event().wait()
+
+
+async def test_hosts_of_several_discoveries_may_leave_together(caplog: pytest.LogCaptureFixture) -> None:
+    leave = asyncio.Event()
+    hosts = Hosts([_Changing(number, leave) for number in (1, 2)])
+    hosts.start()
+    try:
+        async with asyncio.timeout(SECONDS):
+            await hosts.wait_known()
+        assert len(hosts.all) == 4
+        leave.set()
+        await until(lambda: not hosts.all, SECONDS, "they are forgotten")
+        # The discoveries are still followed.
+        assert not [task for task in hosts._tasks if task.done()]
+    finally:
+        await hosts.stop()
+    assert "died" not in caplog.text
 
 
 async def test_without_hosts_nothing_is_stored() -> None:
