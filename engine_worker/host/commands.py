@@ -14,10 +14,17 @@ from engine_worker.host.models.records import LoadRecords
 from engine_worker.host.server import readers_of
 from engine_worker.host.settings import HostSettings
 from engine_worker.host.store.local import local_address
-from engine_worker.host.store.store import Store
+from engine_worker.host.store.store import Store, StoreInUse
 
 NAMES = ("list", "prune")
 _DRY_RUN = "--dry-run"
+_HELP = ("-h", "--help")
+_USAGES = {
+    "list": "usage: drover-host list [--store FOLDER]\n\nShows the models of a store, and their states if "
+    "a host uses it.",
+    "prune": "usage: drover-host prune [--dry-run] [--store FOLDER]\n\n"
+    "Removes files that no model has; --dry-run only counts them.",
+}
 _SECONDS = 60.0
 _MIB = 1 << 20
 _STATES = {
@@ -31,6 +38,9 @@ Row = tuple[str, int, int, str, str]
 
 def run(name: str, arguments: list[str]) -> int:
     """The exit status. `arguments`: a host's flags, of which --store counts, and --dry-run for `prune`."""
+    if any(each in _HELP for each in arguments):
+        print(_USAGES[name])  # noqa: T201 - it is the result
+        return 0
     is_dry_run = name == "prune" and _DRY_RUN in arguments
     settings = HostSettings.load([each for each in arguments if not (is_dry_run and each == _DRY_RUN)])
     try:
@@ -52,8 +62,8 @@ def _failed(problem: str) -> int:
 
 def _list(settings: HostSettings) -> str:
     try:
-        store = Store(settings.store_folder)
-    except StoreUnavailable:
+        store = _opened(settings)
+    except StoreInUse:
         with _channel(settings) as channel:
             return _table(_rows_of_host(host_pb2_grpc.HostStub(channel)))
     try:
@@ -64,8 +74,8 @@ def _list(settings: HostSettings) -> str:
 
 def _prune(settings: HostSettings, is_dry_run: bool) -> str:
     try:
-        store = Store(settings.store_folder)
-    except StoreUnavailable:
+        store = _opened(settings)
+    except StoreInUse:
         with _channel(settings) as channel:
             request = host_pb2.PruneRequest(dry_run=is_dry_run)
             answer = host_pb2_grpc.HostStub(channel).Prune(request, timeout=_SECONDS)
@@ -74,6 +84,14 @@ def _prune(settings: HostSettings, is_dry_run: bool) -> str:
         return _pruned(*store.prune(is_dry_run), is_dry_run, "")
     finally:
         store.close()
+
+
+def _opened(settings: HostSettings) -> Store:
+    """Raises StoreInUse, StoreUnavailable, also if there is no store."""
+    folder = settings.store_folder
+    if not folder.exists():
+        raise StoreUnavailable(f"there is no store at {folder}: name the folder of one (--store)")
+    return Store(folder)
 
 
 def _pruned(files: int, size_bytes: int, is_dry_run: bool, which: str) -> str:

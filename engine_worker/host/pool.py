@@ -163,9 +163,16 @@ class Pool:
             if child.state is State.READY and child.load_ns and not child.is_learned:
                 child.is_learned = True
                 if child.process.is_own:
-                    self.counts.load_seconds.observe(child.load_ns / 1e9)
+                    self._on_loaded(child)
                 self._spawn(self._learn(child), child.model)
         self.notify()
+
+    def _on_loaded(self, child: Child) -> None:
+        seconds = child.load_ns / 1e9
+        self.counts.load_seconds.observe(seconds)
+        logs.event(
+            _log, logging.INFO, "loaded a model", model=child.model.name.short, seconds=round(seconds, 2)
+        )
 
     def on_child_used(self) -> None:
         """Frontends see it a moment later: it may come with each request."""

@@ -48,7 +48,9 @@ def _default_store() -> str:
 
 
 class HostSettings(FleetTlsSettings):
-    """Keeps the model files of one machine, and starts engine workers for those that requests ask for."""
+    """Keeps the model files of one machine, and starts engine workers for those that requests ask for. With
+    `list` as its first argument it shows the models of a store, with `prune` it removes files without one.
+    """
 
     model_config = SettingsConfigDict(env_prefix="DROVER_HOST_", cli_prog_name="python -m engine_worker.host")
 

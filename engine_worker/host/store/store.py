@@ -24,10 +24,14 @@ from engine_worker.host.store.manifests import Manifests
 _ADAPTER = "-adapter"
 
 
+class StoreInUse(BlockingIOError):
+    """Another process has it."""
+
+
 class Store:
     """One process at a time. Blocks: use a thread. `budget_bytes`: for the files; 0: what the disk has.
 
-    Raises StoreUnavailable if another process has it, or the folder cannot be made or written.
+    Raises StoreInUse if another process has it, StoreUnavailable if the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path, budget_bytes: int = 0) -> None:
@@ -37,13 +41,16 @@ class Store:
             self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreUnavailable(
-                f"the store {folder} (--store) cannot be used: {error.strerror}"
+                f"the store {folder} (--store) cannot be used: {error.strerror}; it must be a folder that "
+                f"user {os.getuid()} can write"
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise StoreUnavailable(f"another host uses the store {folder}") from None
+            raise StoreInUse(
+                f"another host uses the store {folder}: stop that one, or name another folder (--store)"
+            ) from None
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
         self._remove_views()

@@ -135,7 +135,7 @@ class WatchedHost:
                 self._on_lost("it closed the stream")
             except grpc.aio.AioRpcError as error:
                 problem = await self._tls.explain(self.address) if self._tls is not None else ""
-                self._on_lost(problem or error.details() or error.code().name)
+                self._on_lost(problem or _reason_of(error))
             await asyncio.sleep(_RETRY_SECONDS)
 
     def update(self, state: host_pb2.HostState) -> None:
@@ -208,3 +208,9 @@ class WatchedHost:
             changed = self._demands_changed.next_change
             yield host_pb2.Demands(demands=self._demands.values())
             await changed.wait()
+
+
+def _reason_of(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return "no worker host listens there; workers are named in --workers"
+    return error.details() or error.code().name

@@ -51,8 +51,14 @@ def error_of(failure: grpc.aio.AioRpcError) -> DroverError:
     if failure.code() is grpc.StatusCode.CANCELLED or failure.details() == _CLOSED_LOCALLY:
         return closed()
     if _is_violation(failure):
-        return broken(f"{failure.code().name}: {failure.details()}")
+        return broken(f"{failure.code().name}: {failure.details()}{_hint_at(failure)}")
     return error_from_status(failure)
+
+
+def _hint_at(failure: grpc.aio.AioRpcError) -> str:
+    """A worker host and a worker take the same kind of address."""
+    is_other = failure.code() is grpc.StatusCode.UNIMPLEMENTED
+    return " (is it a worker host? They are named in --hosts)" if is_other else ""
 
 
 def error_of_row(failure: pb.Failure) -> DroverError:

@@ -8,7 +8,7 @@ import pytest
 
 from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
 from engine_worker.host.store.manifest import FILE, MODEL, Layer, Manifest
-from engine_worker.host.store.store import Store
+from engine_worker.host.store.store import Store, StoreInUse
 from tests.unit.engine_worker.host.conftest import PutModel, digest_of, name, put_blob
 
 
@@ -103,7 +103,7 @@ def _views(folder: Path) -> set[str]:
 
 def test_one_process_has_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(StoreUnavailable, match="another host uses"):
+    with pytest.raises(StoreInUse, match=r"another host uses .* name another folder"):
         Store(tmp_path)
     store.close()
     Store(tmp_path).close()

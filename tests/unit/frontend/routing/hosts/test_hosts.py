@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from drover.errors import (
@@ -262,6 +263,17 @@ async def test_only_a_host_that_was_there_is_logged_as_lost(
         await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host drains")
         await until(lambda: ("WARNING", "host lost") in events(), SECONDS, "the host is lost")
     assert ("WARNING", "host lost") not in events()[: events().index(("INFO", "host joined"))]
+
+
+async def test_a_worker_in_the_place_of_a_host_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "drover.fleet")
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with fleet_of(f"127.0.0.1:{port}"):
+        (record,) = [each for each in caplog.records if each.getMessage() == "host cannot be reached"]
+    await server.stop(None)
+    assert "no worker host listens there; workers are named in --workers" in str(vars(record))
 
 
 async def test_a_load_that_takes_too_long(tmp_path: Path) -> None:
