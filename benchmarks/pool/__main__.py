@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ from benchmarks.table import progress
 
 PACKAGES = "DROVER_POOL_MODELS"
 """The environment variable with the folder that `scripts/setup.sh pool-models` prints."""
+_WARM_UP_SECONDS = 30.0
 
 
 def main() -> int:
@@ -105,11 +107,21 @@ async def _measure(
         owned.push_async_callback(_end, tasks)
         for each in records:
             await each.is_known.wait()
+        began, warm_up = time.monotonic(), min(_WARM_UP_SECONDS, seconds / 3)
         await ask_until(asked, in_order or senders[0], clients, seconds)
         for task in tasks:
             if task.done():
                 task.result()
-    return Run(name, seconds, residency, asked.answers, asked.failed, records)
+    return Run(
+        name,
+        began,
+        warm_up,
+        seconds,
+        residency,
+        asked.answers,
+        asked.failed,
+        records,
+    )
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -20,9 +20,13 @@ from benchmarks.table import table
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Of one policy. Requests that were open at its end are in no figure."""
+    """Of one policy. `began`: time.monotonic; `warm_up_seconds`: after that, in which all hosts load for the
+    first time, answers count for the throughput. Requests that were open at the end are in no figure.
+    """
 
     policy: str
+    began: float
+    warm_up_seconds: float
     seconds: float
     residency_seconds: float
     answers: Sequence[Answer]
@@ -31,7 +35,8 @@ class Run:
 
     @property
     def per_second(self) -> float:
-        return len(self.answers) / self.seconds
+        warm = self.began + self.warm_up_seconds
+        return sum(each.ended >= warm for each in self.answers) / (self.seconds - self.warm_up_seconds)
 
     @property
     def waits(self) -> Sequence[float]:
@@ -106,6 +111,8 @@ def _raw(run: Run) -> dict[str, object]:
     return {
         "policy": run.policy,
         "seconds": run.seconds,
+        "warm_up_seconds": run.warm_up_seconds,
+        "requests_per_second": run.per_second,
         "residency_seconds": run.residency_seconds,
         "requests": len(run.answers),
         "failed": run.failed,
