@@ -70,7 +70,7 @@ class Sender:
 
 
 async def ask_until(asked: Asked, send: Send, clients: int, seconds: float) -> None:
-    """What is not answered then is given up: it counts for nobody's throughput."""
+    """What is not answered then is given up: it is in no figure."""
     until = time.monotonic() + seconds
     tasks = [
         asyncio.create_task(_client(asked, send, number), name=f"client {number}")
