@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
@@ -152,6 +152,12 @@ class WorkerSettings(FleetTlsSettings):
     """Most MiB of all adapters together."""
     sglang_args: str = ""
     """sglang: further flags of `sglang serve`, for example "--tp-size 2 --quantization fp8"."""
+    kv_cache_tokens: Annotated[int, Gt(0)] | None = None
+    """sglang: limit of the KV cache in tokens. Default: what SGLang finds room for."""
+    gpu_memory_part: Annotated[float, Gt(0), Lt(1)] | None = None
+    """sglang: the part of its GPUs' free memory for weights and KV cache. Set by a worker host for the
+    workers that it starts. Default: what SGLang chooses, nearly all.
+    """
     gpu_layers: int = 0
     """llamacpp: number of layers on a GPU, if its build supports one."""
     sliding_window_cache_mib: Annotated[int, Ge(0)] = 4096

@@ -60,6 +60,7 @@ class HostState(_message.Message):
     TURNS_FIELD_NUMBER: _builtins.int
     CHANGED_MODELS_FIELD_NUMBER: _builtins.int
     REMOVED_MODELS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Of its store: equal in all its states, different from other hosts'."""
     budget_bytes: _builtins.int
@@ -90,6 +91,8 @@ class HostState(_message.Message):
 
     @_builtins.property
     def removed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gpu]: ...
     def __init__(
         self,
         *,
@@ -104,14 +107,41 @@ class HostState(_message.Message):
         turns: _abc.Iterable[_builtins.str] | None = ...,
         changed_models: _abc.Iterable[Global___StoredModel] | None = ...,
         removed_models: _abc.Iterable[_builtins.str] | None = ...,
+        gpus: _abc.Iterable[Global___Gpu] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stored", b"stored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "changed_models", b"changed_models", "children", b"children", "disk_budget_bytes", b"disk_budget_bytes", "disk_free_bytes", b"disk_free_bytes", "draining", b"draining", "id", b"id", "removed_models", b"removed_models", "stored", b"stored", "turns", b"turns", "used_bytes", b"used_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "changed_models", b"changed_models", "children", b"children", "disk_budget_bytes", b"disk_budget_bytes", "disk_free_bytes", b"disk_free_bytes", "draining", b"draining", "gpus", b"gpus", "id", b"id", "removed_models", b"removed_models", "stored", b"stored", "turns", b"turns", "used_bytes", b"used_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostState: _TypeAlias = HostState  # noqa: Y015
+
+@_typing.final
+class Gpu(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    budget_bytes: _builtins.int
+    """For models in memory, and how much of it is taken."""
+    used_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        budget_bytes: _builtins.int = ...,
+        used_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "id", b"id", "used_bytes", b"used_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gpu: _TypeAlias = Gpu  # noqa: Y015
 
 @_typing.final
 class StoredModels(_message.Message):
@@ -145,6 +175,8 @@ class StoredModel(_message.Message):
     UNUSABLE_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     MAX_REPLICAS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    GPU_BYTES_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """What it will take of the budget: estimated, or measured when it was loaded last."""
     is_measured: _builtins.bool
@@ -156,6 +188,9 @@ class StoredModel(_message.Message):
     pinned: _builtins.bool
     max_replicas: _builtins.int
     """Over all hosts; 0: as many as there are hosts."""
+    gpus: _builtins.int
+    """How many GPUs it will have, and what it will take of each."""
+    gpu_bytes: _builtins.int
     @_builtins.property
     def card(self) -> _engine_pb2.Model:
         """As a worker would describe it, without tensors: from the files, and once it was loaded from the worker."""
@@ -171,10 +206,12 @@ class StoredModel(_message.Message):
         unusable: _builtins.str = ...,
         pinned: _builtins.bool = ...,
         max_replicas: _builtins.int = ...,
+        gpus: _builtins.int = ...,
+        gpu_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "engine", b"engine", "is_measured", b"is_measured", "load_ns", b"load_ns", "max_replicas", b"max_replicas", "memory_bytes", b"memory_bytes", "pinned", b"pinned", "unusable", b"unusable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "engine", b"engine", "gpu_bytes", b"gpu_bytes", "gpus", b"gpus", "is_measured", b"is_measured", "load_ns", b"load_ns", "max_replicas", b"max_replicas", "memory_bytes", b"memory_bytes", "pinned", b"pinned", "unusable", b"unusable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -213,6 +250,7 @@ class Child(_message.Message):
     SINCE_UNIX_NS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     BUSY_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its main name."""
     digest: _builtins.str
@@ -221,6 +259,7 @@ class Child(_message.Message):
     """Where it serves Engine; empty before it listens."""
     memory_bytes: _builtins.int
     vram_bytes: _builtins.int
+    """Of all its GPUs together."""
     expires_unix_ns: _builtins.int
     """When its keep-alive ends, unix time; 0: never, or it is in use."""
     since_unix_ns: _builtins.int
@@ -229,6 +268,10 @@ class Child(_message.Message):
     """A second replica, which goes first."""
     busy: _builtins.bool
     """It has requests."""
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of its GPUs."""
+
     def __init__(
         self,
         *,
@@ -242,10 +285,11 @@ class Child(_message.Message):
         since_unix_ns: _builtins.int = ...,
         extra: _builtins.bool = ...,
         busy: _builtins.bool = ...,
+        gpus: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "busy", b"busy", "digest", b"digest", "expires_unix_ns", b"expires_unix_ns", "extra", b"extra", "memory_bytes", b"memory_bytes", "model", b"model", "since_unix_ns", b"since_unix_ns", "state", b"state", "vram_bytes", b"vram_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "busy", b"busy", "digest", b"digest", "expires_unix_ns", b"expires_unix_ns", "extra", b"extra", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "model", b"model", "since_unix_ns", b"since_unix_ns", "state", b"state", "vram_bytes", b"vram_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

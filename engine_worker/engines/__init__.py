@@ -147,6 +147,8 @@ def sglang_options(settings: WorkerSettings) -> SglangOptions:
         context_length=settings.context_length or None,
         slots=settings.slots,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
+        kv_cache_tokens=settings.kv_cache_tokens,
+        gpu_memory_part=settings.gpu_memory_part,
         queue_limit=settings.queue_limit,
         threads=settings.threads or spare_one_core(),
         chat_template=settings.chat_template if jinja else "",

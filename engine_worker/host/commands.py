@@ -11,7 +11,7 @@ from drover.errors import DroverError, StoreUnavailable
 from drover.v1 import host_pb2, host_pb2_grpc
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.records import LoadRecords
-from engine_worker.host.server import readers_of
+from engine_worker.host.server import gpus_of, readers_of
 from engine_worker.host.settings import HostSettings
 from engine_worker.host.store.local import local_address
 from engine_worker.host.store.store import Store, StoreInUse
@@ -121,13 +121,13 @@ def _rows_of_host(host: host_pb2_grpc.HostStub) -> Iterable[Row]:
 def _rows_of_store(settings: HostSettings, store: Store) -> Iterable[Row]:
     catalog = Catalog(
         store,
-        readers_of(store, settings.sglang_interpreter),
+        readers_of(store, settings.sglang_interpreter, gpus_of(settings)),
         LoadRecords(settings.store_folder / "loads"),
         settings.model_rules,
     )
     catalog.refresh()
     for model in catalog.models:
-        size, memory = model.manifest.size_bytes, catalog.memory_bytes(model)
+        size, memory = model.manifest.size_bytes, catalog.needs(model).memory_bytes
         yield model.name.short, size, memory, model.engine, model.unusable
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drover.v1 import host_pb2
-from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.records import LoadRecord
 
@@ -18,6 +18,7 @@ class _Made:
     message: host_pb2.StoredModel
     model: StoredModel
     record: LoadRecord | None
+    needs: Needs
 
 
 class Listing:
@@ -47,16 +48,18 @@ class Listing:
     def _is_current(self, made: _Made) -> bool:
         """A shortage counts for a time."""
         is_same = self._catalog.loads.get(made.model.key) is made.record
-        return is_same and made.message.memory_bytes == self._catalog.memory_bytes(made.model)
+        return is_same and made.needs == self._catalog.needs(made.model)
 
     def _make(self, model: StoredModel) -> _Made:
         known = self._made.get(model.name.short)
         if known is not None and known.model is model and self._is_current(known):
             return known
-        record = self._catalog.record(model)
+        record, needs = self._catalog.record(model), self._catalog.needs(model)
         message = host_pb2.StoredModel(
             card=self._catalog.card(model),
-            memory_bytes=self._catalog.memory_bytes(model),
+            memory_bytes=needs.memory_bytes,
+            gpus=needs.gpus,
+            gpu_bytes=needs.gpu_bytes,
             is_measured=record.memory_bytes > 0,
             load_ns=record.load_ns,
             engine=model.engine,
@@ -64,4 +67,4 @@ class Listing:
             pinned=model.is_pinned,
             max_replicas=model.max_replicas,
         )
-        return _Made(message, model, self._catalog.loads.get(model.key))
+        return _Made(message, model, self._catalog.loads.get(model.key), needs)

@@ -9,6 +9,9 @@ The rules, in this order:
 4. No model is evicted before it was in memory for `min_residency_seconds`, nor, within a bound, before it has
    served one of the requests that it was loaded for: else loads could follow one another and serve nothing.
 5. A second replica only takes memory that is free.
+6. A model that needs GPUs gets them whole: of those with room for its part the ones with the least room, else
+   those that are cheapest to clear. A GPU loads one model at a time, since engines size themselves by what is
+   free when they start, and so that it can be measured what each takes.
 
 Since every decision is made here, by one function over one state, two evictions never wait for each other.
 """
@@ -17,7 +20,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -35,7 +39,7 @@ class Resident:
 
     `size_bytes`: measured; the estimate while it loads. `requests`: running, or waiting in its worker.
     `since`: when it became READY. `has_served`: it had a request since. `is_pinned`: the operator keeps it.
-    `is_extra`: a second replica.
+    `is_extra`: a second replica. `gpus`: the ids of those that it has; `gpu_bytes`: of each.
     """
 
     model: str
@@ -47,29 +51,50 @@ class Resident:
     has_served: bool = True
     is_pinned: bool = False
     is_extra: bool = False
+    gpus: tuple[str, ...] = ()
+    gpu_bytes: int = 0
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Bytes by where they are."""
+        return {_RAM: self.size_bytes, **dict.fromkeys(self.gpus, self.gpu_bytes)}
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """Requests that wait for a model. `since`: when the longest waiting one came. `is_extra`: another host
-    has the model already.
+    has the model already. `gpus`: how many it needs, with `gpu_bytes` of each.
     """
 
     model: str
     size_bytes: int
     since: float
     is_extra: bool = False
+    gpus: int = 0
+    gpu_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU, or a part of one (MIG), which a model cannot have together with others."""
+
+    id: str
+    budget_bytes: int
+    is_part: bool = False
+
+
+# The machine's memory, among the ids of GPUs.
+_RAM = ""
 # How long a model is kept that requests wait for and that has none yet: frontends have to connect first.
 _FIRST_REQUEST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Start a worker for the model."""
+    """Start a worker for the model, on these GPUs."""
 
     model: str
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +107,14 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The model never fits: it needs `size_bytes`, and `available_bytes` is all that there is for it."""
+    """The model never fits: it needs `size_bytes`, and `available_bytes` is all that there is for it. With
+    `gpus`: of each of so many GPUs; `available_bytes` is 0 if there are not as many.
+    """
 
     model: str
     size_bytes: int
     available_bytes: int
+    gpus: int = 0
 
 
 Action = Load | Drain | Refuse
@@ -98,6 +126,7 @@ def plan(
     min_residency_seconds: float,
     residents: Sequence[Resident],
     demands: Iterable[Demand],
+    gpus: Sequence[Gpu] = (),
 ) -> list[Action]:
     """The next actions. Call it again when one has ended, and when `next_eviction` says so."""
     wanted = list(demands)
@@ -105,7 +134,7 @@ def plan(
     evictable = [
         each for each in residents if now >= _evictable_at(each, min_residency_seconds, each.model in awaited)
     ]
-    memory = _Memory(budget_bytes, residents, evictable)
+    memory = _Memory(budget_bytes, gpus, residents, evictable)
     actions: list[Action] = []
     for demand in sorted(wanted, key=lambda each: (each.is_extra, each.since)):
         actions += memory.serve(demand)
@@ -132,59 +161,131 @@ def _evictable_at(resident: Resident, min_residency_seconds: float, is_awaited: 
 
 
 class _Memory:
-    """The host's memory while a plan is made.
+    """The host's memory while a plan is made, by where it is: the machine's, and each GPU's.
 
     `_free`: of no model, and not promised. `_leaving`: of draining models, and not promised yet.
+    `_available`: of no pinned model.
     """
 
     def __init__(
-        self, budget_bytes: int, residents: Sequence[Resident], evictable: Iterable[Resident]
+        self,
+        budget_bytes: int,
+        gpus: Sequence[Gpu],
+        residents: Sequence[Resident],
+        evictable: Iterable[Resident],
     ) -> None:
-        self._budget_bytes = budget_bytes
+        self._gpus = gpus
+        budgets = {_RAM: budget_bytes, **{gpu.id: gpu.budget_bytes for gpu in gpus}}
         self._residents = {each.model: each for each in residents}
-        self._free = budget_bytes - sum(each.size_bytes for each in residents)
-        self._leaving = sum(each.size_bytes for each in residents if each.state is State.DRAINING)
-        self._pinned = sum(each.size_bytes for each in residents if each.is_pinned)
+        self._free = _less(budgets, residents)
+        self._available = _less(budgets, (each for each in residents if each.is_pinned))
+        self._leaving = Counter[str]()
+        self._loading = set[str]()
+        for each in residents:
+            if each.state is State.DRAINING:
+                self._leaving.update(each.places)
+            if each.state is State.LOADING:
+                self._loading.update(each.gpus)
         self._evictable = sorted(evictable, key=_eviction_order)
 
     def serve(self, demand: Demand) -> list[Action]:
         resident = self._residents.get(demand.model)
         if resident is not None and resident.state is not State.DRAINING:
             return []
-        available_bytes = self._budget_bytes - self._pinned
-        if demand.size_bytes > available_bytes:
-            return [Refuse(demand.model, demand.size_bytes, available_bytes)]
-        if demand.size_bytes <= self._free and resident is None:
-            self._free -= demand.size_bytes
-            return [Load(demand.model)]
-        return [] if demand.is_extra else self._make_room(demand.size_bytes)
+        if (refused := self._refusal(demand)) is not None:
+            return [refused]
+        if resident is None and (gpus := self._fitting(demand)) is not None:
+            self._promise(_needs(demand, gpus))
+            if not self._loading.isdisjoint(gpus):
+                return []
+            self._loading.update(gpus)
+            return [Load(demand.model, gpus)]
+        if demand.is_extra:
+            return []
+        return self._make_room(_needs(demand, self._cheapest(demand)))
 
-    def _make_room(self, size_bytes: int) -> list[Action]:
+    def _refusal(self, demand: Demand) -> Refuse | None:
+        if demand.size_bytes > self._available[_RAM]:
+            return Refuse(demand.model, demand.size_bytes, self._available[_RAM])
+        most = sorted((self._available[each] for each in self._usable(demand)), reverse=True)
+        enough = most[demand.gpus - 1] if 0 < demand.gpus <= len(most) else 0
+        if demand.gpus and demand.gpu_bytes > enough:
+            return Refuse(demand.model, demand.gpu_bytes, enough, demand.gpus)
+        return None
+
+    def _usable(self, demand: Demand) -> Sequence[str]:
+        return [gpu.id for gpu in self._gpus if demand.gpus == 1 or not gpu.is_part]
+
+    def _fitting(self, demand: Demand) -> tuple[str, ...] | None:
+        """GPUs on which it fits without evicting others; None if there are none."""
+        if demand.size_bytes > self._free[_RAM]:
+            return None
+        roomy = [each for each in self._usable(demand) if self._free[each] >= demand.gpu_bytes]
+        roomy.sort(key=lambda each: (each in self._loading, self._free[each]))
+        return tuple(roomy[: demand.gpus]) if len(roomy) >= demand.gpus else None
+
+    def _cheapest(self, demand: Demand) -> tuple[str, ...]:
+        """GPUs that are cleared with the fewest busy victims, and then the fewest."""
+
+        def cost(gpu: str) -> tuple[int, int, int]:
+            missing = demand.gpu_bytes - max(0, self._free[gpu]) - self._leaving[gpu]
+            busy = victims = 0
+            for each in self._evictable:
+                if missing > 0 and gpu in each.gpus:
+                    missing -= each.gpu_bytes
+                    victims += 1
+                    busy += each.requests > 0
+            return max(0, missing), busy, victims
+
+        able = [each for each in self._usable(demand) if self._available[each] >= demand.gpu_bytes]
+        return tuple(sorted(able, key=cost)[: demand.gpus])
+
+    def _make_room(self, needs: Mapping[str, int]) -> list[Action]:
         """Promise memory that is free, or will be: nothing that waits shorter gets it."""
-        missing = size_bytes - self._promise_free(size_bytes)
-        leaving = min(missing, self._leaving)
-        self._leaving -= leaving
-        return self._evict(missing - leaving)
+        missing = self._promise(needs)
+        for place in missing:
+            leaving = min(missing[place], self._leaving[place])
+            self._leaving[place] -= leaving
+            missing[place] -= leaving
+        return self._evict(missing)
 
-    def _promise_free(self, size_bytes: int) -> int:
-        promised = min(size_bytes, max(0, self._free))
-        self._free -= promised
-        return promised
+    def _promise(self, needs: Mapping[str, int]) -> dict[str, int]:
+        """Of what is free. Returns what is missing."""
+        missing = {}
+        for place, needed in needs.items():
+            promised = min(needed, max(0, self._free[place]))
+            self._free[place] -= promised
+            missing[place] = needed - promised
+        return missing
 
-    def _evict(self, missing: int) -> list[Action]:
+    def _evict(self, missing: dict[str, int]) -> list[Action]:
         """Drain models until `missing` bytes will be free; none if that cannot be reached yet."""
         victims: list[Resident] = []
         for each in self._evictable:
-            if missing <= 0:
-                break
-            victims.append(each)
-            missing -= each.size_bytes
-        if missing > 0:
+            places = each.places
+            if any(missing[place] > 0 for place in places if place in missing):
+                victims.append(each)
+                for place in places:
+                    missing[place] = missing.get(place, 0) - places[place]
+        if any(each > 0 for each in missing.values()):
             return []
-        self._evictable = self._evictable[len(victims) :]
-        # What a victim has too much of is for the next demand.
-        self._leaving -= missing
+        self._evictable = [each for each in self._evictable if each not in victims]
+        for place, surplus in missing.items():
+            # What victims have too much of is for the next demand.
+            self._leaving[place] -= surplus
         return [Drain(each.model, each.requests > 0) for each in victims]
+
+
+def _needs(demand: Demand, gpus: Iterable[str]) -> Mapping[str, int]:
+    return {_RAM: demand.size_bytes, **dict.fromkeys(gpus, demand.gpu_bytes)}
+
+
+def _less(budgets: Mapping[str, int], residents: Iterable[Resident]) -> Counter[str]:
+    """What residents leave of the budgets, or are over them."""
+    left = Counter(budgets)
+    for each in residents:
+        left.subtract(each.places)
+    return left
 
 
 def _eviction_order(resident: Resident) -> tuple[bool, bool, float]:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from drover import logs
 from drover.concurrency import ChangeSignal
 from drover.errors import DroverError, EngineFailed, NoWorkerReady
-from engine_worker.host.memory.shortage import OomKills
+from drover.v1 import host_pb2
+from engine_worker.host.learning import Learning
+from engine_worker.host.memory.base import NoGpus
+from engine_worker.host.memory.gpus import Gpus
 from engine_worker.host.metrics import BUDGET, LOADED, MEMORY, MODELS, WAITING, Gauges, HostCounts
 from engine_worker.host.models.base import StoredModel
-from engine_worker.host.models.catalog import Catalog, without_tensors
-from engine_worker.host.models.records import Shortage
+from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.plan import Demand, Drain, Load, Refuse, State, next_eviction, plan
 from engine_worker.host.workers.child import Child
-from engine_worker.host.workers.workers import Workers, write_state
+from engine_worker.host.workers.workers import Workers
 
 _log = logging.getLogger("drover.host")
 _MEASURE_SECONDS = 5.0
-_GROWTH = 1.05
 # After a worker ended by itself; doubled each time, up to the second.
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
 # A worker that served for so long is not one that fails at once.
@@ -60,6 +61,7 @@ class Pool:
         budget_bytes: int,
         min_residency_seconds: float,
         replica_seconds: float,
+        gpus: Gpus | None = None,
     ) -> None:
         self.catalog = catalog
         self.counts = HostCounts()
@@ -74,11 +76,12 @@ class Pool:
         self._pauses: dict[str, _Pause] = {}
         self._evicted: dict[str, float] = {}
         """When models made room that have not been loaded again since (time.monotonic)."""
-        self._oom_kills = OomKills()
+        self._gpus = gpus or Gpus(NoGpus(), 0)
+        self._learning = Learning(catalog, budget_bytes, self._gpus)
         self._is_draining = False
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._learning: set[asyncio.Task[None]] = set()
+        self._learnings: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         for child in self.workers.find_running(self.catalog.with_key):
@@ -100,12 +103,23 @@ class Pool:
         """Workers go on."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._learning, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._learnings, return_exceptions=True)
+        await self._learning.stop()
         await asyncio.gather(*(child.stop_watching() for child in self.children.values()))
 
     @property
     def used_bytes(self) -> int:
         return sum(child.memory_bytes for child in self.children.values())
+
+    @property
+    def gpu_states(self) -> Sequence[host_pb2.Gpu]:
+        return [
+            host_pb2.Gpu(id=each.id, budget_bytes=each.budget_bytes, used_bytes=self._used_of(each.id))
+            for each in self._gpus.budgets
+        ]
+
+    def _used_of(self, gpu: str) -> int:
+        return sum(child.gpu_bytes for child in self.children.values() if gpu in child.place.gpus)
 
     def gauges(self) -> Gauges:
         return {
@@ -164,7 +178,9 @@ class Pool:
                 child.is_learned = True
                 if child.process.is_own:
                     self._on_loaded(child)
-                self._spawn(self._learn(child), child.model)
+                task = asyncio.create_task(self._learn(child), name=f"remember {child.model.name.short}")
+                self._learnings.add(task)
+                task.add_done_callback(self._learnings.discard)
         self.notify()
 
     def _on_loaded(self, child: Child) -> None:
@@ -195,16 +211,9 @@ class Pool:
         pause.until = now + pause.seconds
         # The requests of a worker that served wait for the next one; a load that failed may fail for ever.
         may_pass = was_ready or (is_first and child.process.was_killed)
-        if self._oom_kills.explain(reason):
-            expected_bytes = self.catalog.expected_bytes(model)
-            room_bytes = self._learn_shortage(child)
-            # It is tried again where others can make more room: each time with more, so not for ever.
-            may_pass = was_ready or room_bytes < self._available_bytes
-            reason = (
-                f"it ran out of memory, of which this host had {room_bytes // _MIB} MiB for it "
-                f"({expected_bytes // _MIB} MiB expected, {child.measured_bytes // _MIB} MiB measured at "
-                f"last); {reason}"
-            )
+        if shortage := self._learning.learn_shortage(child, reason, self.children.values()):
+            reason, has_more = shortage
+            may_pass = was_ready or has_more
         what = "a worker ended" if was_ready else "a load failed"
         self.counts.failures.labels("serve" if was_ready else "load").inc()
         logs.event(
@@ -215,27 +224,6 @@ class Pool:
         )
         if pause.error is not None:
             self._fail(model, pause.error)
-
-    def _learn_shortage(self, child: Child) -> int:
-        """Remember that the memory that the model had is not enough. Returns how much that was."""
-        room_bytes = max(self.budget_bytes - self.used_bytes, child.memory_bytes)
-        if child.since:
-            # It has run, so it is not refused.
-            room_bytes = min(room_bytes, self._available_bytes - 1)
-        shortage = Shortage(room_bytes, time.time())
-        self.catalog.learn(child.model, replace(self.catalog.record(child.model), shortage=shortage))
-        self._spawn(asyncio.to_thread(self.catalog.keep, child.model), child.model)
-        return room_bytes
-
-    @property
-    def _available_bytes(self) -> int:
-        """For a model that is not pinned, when all others are evicted."""
-        return self.budget_bytes - sum(each.memory_bytes for each in self.children.values() if each.is_pinned)
-
-    def _spawn(self, work: Coroutine[object, object, None], model: StoredModel) -> None:
-        task = asyncio.create_task(work, name=f"remember {model.name.short}")
-        self._learning.add(task)
-        task.add_done_callback(self._learning.discard)
 
     def _fail(self, model: StoredModel, error: DroverError) -> None:
         for caller in self._callers:
@@ -264,10 +252,11 @@ class Pool:
         residents = [child.resident() for child in self.children.values()]
         demands = self._demands()
         able = [each for each in demands.values() if self._may_load(each, now)]
-        for action in plan(now, self.budget_bytes, self._min_residency_seconds, residents, able):
+        gpus = self._gpus.budgets
+        for action in plan(now, self.budget_bytes, self._min_residency_seconds, residents, able, gpus):
             match action:
-                case Load(key):
-                    self._load(key, demands[key])
+                case Load(key, chosen):
+                    self._load(key, demands[key], chosen)
                 case Drain(key, is_busy):
                     child = self.children[key]
                     logs.event(
@@ -292,15 +281,23 @@ class Pool:
             self._fail(model, pause.error)
         return False
 
-    def _load(self, key: str, demand: Demand) -> None:
+    def _load(self, key: str, demand: Demand, gpus: tuple[str, ...]) -> None:
         model = self.catalog.with_key(key)
         if model is None:
             return
         self._evicted.pop(key, None)
-        memory_bytes = self.catalog.memory_bytes(model)
-        logs.event(_log, logging.INFO, "loading a model", model=model.name.short, mib=memory_bytes // _MIB)
+        needs, placement = self.catalog.needs(model), self._gpus.place(gpus)
+        logs.event(
+            _log,
+            logging.INFO,
+            "loading a model",
+            model=model.name.short,
+            mib=needs.memory_bytes // _MIB,
+            gpus=list(gpus),
+            gpu_mib=needs.gpu_bytes // _MIB,
+        )
         try:
-            self.children[key] = self.workers.start(model, memory_bytes, demand.is_extra, model.is_pinned)
+            self.children[key] = self.workers.start(model, needs, placement, demand.is_extra, model.is_pinned)
         except (OSError, ValueError) as error:
             self._pauses[key] = _Pause(_FIRST_PAUSE_SECONDS, time.monotonic() + _FIRST_PAUSE_SECONDS)
             self._fail(model, EngineFailed(f"model '{model.name.short}' cannot be loaded: {error}"))
@@ -310,12 +307,18 @@ class Pool:
         model = self.catalog.with_key(refused.model)
         if model is None:
             return
+        needed, available = refused.size_bytes // _MIB, refused.available_bytes // _MIB
+        gpus = f"each of {refused.gpus} GPUs'" if refused.gpus > 1 else "a GPU's"
+        what = f"of {gpus} memory" if refused.gpus else "of memory"
         shortage = self.catalog.shortage(model)
-        needs = f"{refused.size_bytes // _MIB} MiB of memory"
-        if shortage is not None and shortage.room_bytes < refused.size_bytes:
-            needs = f"more than {shortage.room_bytes // _MIB} MiB of memory, which its last load ran out of"
-        available = f"this host has {refused.available_bytes // _MIB} MiB for it"
-        self._fail(model, NoWorkerReady(f"model '{model.name.short}' needs {needs}, and {available}"))
+        is_short = shortage is not None and shortage.is_of_gpu == (refused.gpus > 0)
+        needs = (
+            f"more than {needed} MiB {what}, which its last load ran out of"
+            if is_short
+            else f"{needed} MiB {what}"
+        )
+        has = f"this host has {available} MiB for it"
+        self._fail(model, NoWorkerReady(f"model '{model.name.short}' needs {needs}, and {has}"))
 
     def _demands(self) -> Mapping[str, Demand]:
         """Of all callers together: the longest waiting counts, and an ordinary one before an extra one.
@@ -323,10 +326,7 @@ class Pool:
         A model that made room has had its turn: what waits for it counts from then on, or it would get its
         own memory back before the model that it made room for.
         """
-        merged = {
-            model.key: Demand(model.key, self.catalog.memory_bytes(model), 0.0)
-            for model in self.catalog.pinned
-        }
+        merged = {model.key: self._sized(model, Demand(model.key, 0, 0.0)) for model in self.catalog.pinned}
         for caller in self._callers:
             for key, demand in caller.waiting.items():
                 model = self.catalog.with_key(key)
@@ -334,30 +334,18 @@ class Pool:
                     continue
                 known = merged.get(key, demand)
                 merged[key] = replace(
-                    demand,
-                    size_bytes=self.catalog.memory_bytes(model),
+                    self._sized(model, demand),
                     since=max(min(known.since, demand.since), self._evicted.get(key, 0.0)),
                     is_extra=known.is_extra and demand.is_extra,
                 )
         return merged
 
+    def _sized(self, model: StoredModel, demand: Demand) -> Demand:
+        needs = self.catalog.needs(model)
+        return replace(demand, size_bytes=needs.memory_bytes, gpus=needs.gpus, gpu_bytes=needs.gpu_bytes)
+
     async def _learn(self, child: Child) -> None:
-        model = child.model
-        await child.measure()
-        known = self.catalog.record(model)
-        # What it took at another time counts too: it shares pages with others, and grows as it is used.
-        memory_bytes = max(known.memory_bytes, child.measured_bytes)
-        if memory_bytes:
-            child.memory_bytes = memory_bytes
-        card = without_tensors(child.card) if child.card is not None else model.card
-        load_ns = child.load_ns if child.process.is_own or not known.load_ns else known.load_ns
-        self.catalog.learn(model, replace(known, memory_bytes=memory_bytes, load_ns=load_ns, card=card))
-        await asyncio.to_thread(self.catalog.keep, model)
-        try:
-            await write_state(child)
-        except OSError as error:
-            # It may have ended meanwhile.
-            _log.debug("the state of a worker was not written: %s", error)
+        await self._learning.learn(child, list(self.children.values()))
         self.notify()
 
     def _end_unneeded_replicas(self) -> None:
@@ -373,18 +361,8 @@ class Pool:
         """What a model takes grows as it is used, and so does its worker's log."""
         while True:
             await asyncio.sleep(_MEASURE_SECONDS)
-            self._oom_kills.look()
             self._end_unneeded_replicas()
             for child in list(self.children.values()):
                 await asyncio.to_thread(child.place.shorten_log)
-                if child.state is State.READY and child.is_learned and await child.measure():
-                    await self._learn_growth(child)
-
-    async def _learn_growth(self, child: Child) -> None:
-        """Its next load counts for as much, as far as that fits: what has run is not refused."""
-        known = self.catalog.record(child.model)
-        memory_bytes = min(child.memory_bytes, max(known.memory_bytes, self._available_bytes))
-        # Small steps are not worth a write.
-        if memory_bytes > known.memory_bytes * _GROWTH:
-            self.catalog.learn(child.model, replace(known, memory_bytes=memory_bytes))
-            await asyncio.to_thread(self.catalog.keep, child.model)
+            if await self._learning.measure(list(self.children.values())):
+                self.notify()

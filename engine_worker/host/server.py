@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,9 @@ from drover import logs
 from drover.exposure import warn_if_exposed
 from drover.v1 import host_pb2, host_pb2_grpc
 from engine_worker.frontend_server import CannotStart, FrontendServer
+from engine_worker.host.memory.gpus import Gpus
 from engine_worker.host.memory.machine import machine_bytes
+from engine_worker.host.memory.nvml import open_gpus
 from engine_worker.host.metrics import HostState
 from engine_worker.host.models.base import Reader
 from engine_worker.host.models.catalog import Catalog
@@ -79,11 +82,12 @@ class HostServer:
         settings, folder = self._settings, self._settings.store_folder
         if settings.embedded_model:
             await asyncio.to_thread(put_embedded, store)
-        readers, client = readers_of(store, settings.sglang_interpreter), SourceClient()
+        gpus = await asyncio.to_thread(gpus_of, settings)
+        readers, client = readers_of(store, settings.sglang_interpreter, gpus), SourceClient()
         catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.model_rules)
         await asyncio.to_thread(catalog.refresh)
         pool = Pool(
-            catalog, _budget_bytes(settings), settings.min_residency_seconds, settings.replica_seconds
+            catalog, _budget_bytes(settings), settings.min_residency_seconds, settings.replica_seconds, gpus
         )
         pool.workers = Workers(
             folder / "workers",
@@ -153,8 +157,17 @@ class HostServer:
             warn_if_exposed(_log, wanted, HostSettings.names_of("listen"), _DANGER)
 
 
-def readers_of(store: Store, sglang_python: str) -> Sequence[Reader]:
-    return [GgufReader(store), SafetensorsReader(store, sglang_python), SimulatedReader(store)]
+def gpus_of(settings: HostSettings) -> Gpus:
+    """Asks the driver. Blocks."""
+    return Gpus(open_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), settings.gpu_memory_mib * _MIB)
+
+
+def readers_of(store: Store, sglang_python: str, gpus: Gpus) -> Sequence[Reader]:
+    return [
+        GgufReader(store, has_gpus=bool(gpus)),
+        SafetensorsReader(store, sglang_python, gpus.least_bytes),
+        SimulatedReader(store),
+    ]
 
 
 def _budget_bytes(settings: HostSettings) -> int:

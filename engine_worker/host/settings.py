@@ -91,6 +91,10 @@ class HostSettings(FleetTlsSettings):
     """
     memory_mib: Annotated[int, Ge(0)] = 0
     """Memory in MiB for models; 0: four fifths of the machine's, or of what its container may have."""
+    gpu_memory_mib: Annotated[int, Ge(0)] = 0
+    """Memory in MiB for models, of each GPU; 0: nine tenths of it. What other programs take is never for
+    models. The GPUs are those that CUDA_VISIBLE_DEVICES names, or all that the driver tells of.
+    """
     model_settings: Annotated[str, AfterValidator(_check_model_settings)] = ""
     """Settings of single models, by patterns of their names: JSON, or the path of a JSON file, like
     {"qwen3*": {"context_length": 8192, "slots": 4, "pinned": true, "max_replicas": 2, "flags": ["--threads",

@@ -47,7 +47,7 @@ def test_a_load_that_the_kernel_kills(tmp_path: Path) -> None:
             assert ask(one.address, "sim").status_code == 200
             failed = ask(one.address, default_model.NAME)
             assert failed.status_code >= 500
-            assert "ran out of memory, of which this host had 4000 MiB" in failed.json()["error"]
+            assert "ran out of memory: this host had 4000 MiB of memory for it" in failed.json()["error"]
             assert "(signal 9)" in failed.json()["error"]
             # Once with little room, once with all that there is.
             assert _loads(small) == 2

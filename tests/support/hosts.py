@@ -19,13 +19,16 @@ from engine_worker.host.store.store import Store
 from tests.support.processes import Process, free_port, launched, wait_until_ready
 
 
-def put_simulated(folder: Path, names: Sequence[str], memory_mib: int = 100, *flags: str) -> None:
-    """Into a store that no host uses: models of a size, each with answers of its own."""
+def put_simulated(
+    folder: Path, names: Sequence[str], memory_mib: int = 100, *flags: str, gpus: int = 0, gpu_mib: int = 0
+) -> None:
+    """Into a store that no host uses: models of a size, each with its own answers. `gpu_mib`: of each GPU."""
     store = Store(folder)
     try:
         for number, name in enumerate(names):
             own = ["--sim-seed", str(number), *flags]
-            text = json.dumps({"memory_bytes": memory_mib << 20, "flags": own}).encode()
+            sizes = {"memory_bytes": memory_mib << 20, "gpus": gpus, "gpu_bytes": gpu_mib << 20}
+            text = json.dumps({**sizes, "flags": own}).encode()
             put(store, name, SIMULATED, text)
     finally:
         store.close()

@@ -44,6 +44,10 @@ class SglangOptions:
     adapters: AdapterRoom | None
     # Further flags of `sglang serve`.
     flags: Sequence[str]
+    # Tokens of the KV cache, and the part of the GPUs' free memory for it and the weights; None leaves them
+    # to SGLang, which takes nearly all.
+    kv_cache_tokens: int | None = None
+    gpu_memory_part: float | None = None
     # Starting SGLang takes minutes, so the model stays, unless SGLang can sleep or a host ends the process.
     pinned: bool = True
 

@@ -33,9 +33,13 @@ class OomKills:
         if now > self._seen:
             self._seen, self._last = now, time.monotonic()
 
-    def explain(self, reason: str) -> bool:
-        """Whether the worker that ended for this reason ran out of memory."""
+    def was_killed(self, reason: str) -> bool:
+        """Whether the kernel killed the worker that ended for this reason, or a process of it, for memory."""
         self.look()
-        was_killed = _KILLED.search(reason) is not None
         is_recent = time.monotonic() - self._last < _RECENT_SECONDS
-        return _WORDS.search(reason) is not None or (was_killed and is_recent)
+        return is_recent and _KILLED.search(reason) is not None
+
+    @staticmethod
+    def is_in_words(reason: str) -> bool:
+        """Whether the engine says that it got no memory."""
+        return _WORDS.search(reason) is not None

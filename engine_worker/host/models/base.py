@@ -19,12 +19,22 @@ _SETTINGS = ("DROVER_WORKER_", "OLLAMA_")
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a model takes: of the machine's memory, and of each of its GPUs."""
+
+    memory_bytes: int
+    gpus: int = 0
+    gpu_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StoredModel:
     """`card`: what a worker would answer to GetModel, as far as files tell. `flags`: of its worker.
-    `memory_bytes`: estimated from the files. `is_simulated`: it takes none of it. `is_pinned`: loaded at the
-    start, and never evicted. `max_replicas`: over all hosts; 0 for no limit. `takes_adapters`: its worker
-    keeps those of requests. `sleeps`: its worker gives up memory without ending. `unusable`: why no worker
-    can serve it, in words; empty if one can.
+    `needs`: estimated from the files. `static_gpu_bytes`: what its engine is to keep of each GPU for weights
+    and KV cache; 0 for one that is not asked. `is_simulated`: it takes none of what it counts for.
+    `is_pinned`: loaded at the start, and never evicted. `max_replicas`: over all hosts; 0 for no limit.
+    `takes_adapters`: its worker keeps those of requests. `sleeps`: its worker gives up memory without ending.
+    `unusable`: why no worker can serve it, in words; empty if one can.
     """
 
     name: ModelName
@@ -32,7 +42,8 @@ class StoredModel:
     card: pb.Model
     engine: EngineKind
     flags: Sequence[str] = field(default=())
-    memory_bytes: int = 0
+    needs: Needs = Needs(0)
+    static_gpu_bytes: int = 0
     is_simulated: bool = False
     is_pinned: bool = False
     max_replicas: int = 0

@@ -11,7 +11,7 @@ from drover.errors import InvalidRequest, ModelNotFound
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.llamacpp.gguf import GgufFile
-from engine_worker.host.models.base import Reader, StoredModel
+from engine_worker.host.models.base import Needs, Reader, StoredModel
 from engine_worker.host.models.model_settings import ModelRules
 from engine_worker.host.models.records import LoadRecord, LoadRecords, Shortage
 from engine_worker.host.models.simulated import simulated
@@ -79,14 +79,23 @@ class Catalog:
         self.pinned = [model for model in self._models.values() if model.is_pinned and not model.unusable]
         self.version += 1
 
-    def memory_bytes(self, model: StoredModel) -> int:
+    def needs(self, model: StoredModel) -> Needs:
         """What to plan with: as expected, and more than a load had that ran out of memory."""
-        expected, shortage = self.expected_bytes(model), self.shortage(model)
-        return expected if shortage is None else max(expected, shortage.room_bytes + 1)
+        expected, shortage = self.expected(model), self.shortage(model)
+        if shortage is None:
+            return expected
+        if shortage.is_of_gpu:
+            return replace(expected, gpu_bytes=max(expected.gpu_bytes, shortage.room_bytes + 1))
+        return replace(expected, memory_bytes=max(expected.memory_bytes, shortage.room_bytes + 1))
 
-    def expected_bytes(self, model: StoredModel) -> int:
+    def expected(self, model: StoredModel) -> Needs:
         """As measured, else estimated."""
-        return self.record(model).memory_bytes or model.memory_bytes
+        record, estimated = self.record(model), model.needs
+        return Needs(
+            record.memory_bytes or estimated.memory_bytes,
+            estimated.gpus,
+            record.gpu_bytes or estimated.gpu_bytes,
+        )
 
     def shortage(self, model: StoredModel) -> Shortage | None:
         """Of a load that ran out of memory a while ago."""

@@ -9,7 +9,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.adapters.gguf_conversion import CONVERTIBLE
 from engine_worker.engines.llamacpp.gguf import GgufFile
 from engine_worker.engines.llamacpp.gguf_sampling import recommended_sampling
-from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.gguf_check import check_gguf
 from engine_worker.host.models.layers import (
     adapter_bytes,
@@ -37,9 +37,10 @@ _TOOLS, _THINKING = "tools", ("<think>", "enable_thinking", "reasoning_content")
 
 @dataclass(frozen=True, slots=True)
 class GgufReader:
-    """Implements Reader."""
+    """Implements Reader. `has_gpus`: layers may be on one of them."""
 
     store: Store
+    has_gpus: bool = False
 
     def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         layers = manifest.of_type(MODEL)
@@ -59,6 +60,7 @@ class GgufReader:
         card.context_length = context_length
         kv_bytes = file.kv_bytes(context_length * (int(value_of(flags, "--slots") or _SLOTS)))
         card.loaded_size_bytes = file.size_bytes + kv_bytes
+        model_bytes = card.loaded_size_bytes + adapter_bytes(manifest)
         card.licenses.extend(licenses_of(self.store, manifest) or _license(file))
         card.defaults.CopyFrom(recommended_sampling(file.values))
         card.capabilities.CopyFrom(_capabilities(file, settings))
@@ -75,12 +77,22 @@ class GgufReader:
             card,
             "llamacpp",
             ["--model", str(path), "--task", _task(file), *flags],
-            file.size_bytes + adapter_bytes(manifest) + kv_bytes + _OVERHEAD_BYTES,
+            _needs(file, model_bytes, int(value_of(flags, "--gpu-layers") or 0) if self.has_gpus else 0),
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
             takes_adapters=bool(card.adapter_digests) or _takes_adapters(file, settings),
             unusable=settings.refusal("llamacpp"),
         )
+
+
+def _needs(file: GgufFile, model_bytes: int, gpu_layers: int) -> Needs:
+    """llama.cpp keeps the KV cache of a layer where its weights are; a negative number is all layers."""
+    layers = file.integer("block_count", 1) + 1
+    on_gpu = layers if gpu_layers < 0 else min(gpu_layers, layers)
+    if not on_gpu:
+        return Needs(model_bytes + _OVERHEAD_BYTES)
+    gpu_bytes = model_bytes * on_gpu // layers
+    return Needs(model_bytes - gpu_bytes + _OVERHEAD_BYTES, 1, gpu_bytes + _OVERHEAD_BYTES)
 
 
 def _context_length(flags: list[str], file: GgufFile) -> int:

@@ -21,10 +21,12 @@ _SHORTAGE_SECONDS = 3600.0
 class Shortage:
     """A load that ran out of memory although it had `room_bytes` of the budget: the model needs more, or this
     much is not there. `unix`: when; it counts for an hour, since other programs may have taken the memory.
+    `is_of_gpu`: of each of its GPUs, and not of the machine's memory.
     """
 
     room_bytes: int
     unix: float
+    is_of_gpu: bool = False
 
     @property
     def counts(self) -> bool:
@@ -33,9 +35,9 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """`memory_bytes`: the most that was measured; 0 where it was not. `card`: without tensors; without names
-    before a load has succeeded. `started_with`: of the model. `shortage`: of the last load that ran out of
-    memory.
+    """`memory_bytes`, `gpu_bytes` (of each GPU): the most that was measured; 0 where it was not. `card`:
+    without tensors; without names before a load has succeeded. `started_with`: of the model. `shortage`: of
+    the last load that ran out of memory.
     """
 
     memory_bytes: int = 0
@@ -43,6 +45,7 @@ class LoadRecord:
     card: pb.Model = field(default_factory=pb.Model)
     started_with: str = ""
     shortage: Shortage | None = None
+    gpu_bytes: int = 0
 
 
 class LoadRecords:
@@ -67,7 +70,8 @@ class LoadRecords:
                 int(document["load_ns"]),
                 card,
                 str(document["started_with"]),
-                Shortage(int(shortage["room_bytes"]), float(shortage["unix"])) if shortage else None,
+                Shortage(**shortage) if shortage else None,
+                int(document.get("gpu_bytes", 0)),
             )
         except (OSError, ValueError, KeyError, TypeError, DecodeError, binascii.Error):
             return None
@@ -76,6 +80,7 @@ class LoadRecords:
         """Raises OSError."""
         document = {
             "memory_bytes": record.memory_bytes,
+            "gpu_bytes": record.gpu_bytes,
             "load_ns": record.load_ns,
             "started_with": record.started_with,
             "card": base64.b64encode(record.card.SerializeToString()).decode(),

@@ -26,24 +26,24 @@ from engine_worker.host.models.layers import (
 )
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.models.safetensors_check import check_safetensors
+from engine_worker.host.models.sglang_memory import estimate
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.settings import Task
 
-# PyTorch, the tokenizer, and what SGLang keeps for its batches.
-_OVERHEAD_BYTES = 2 << 30
-_KV_TOKENS = 32_768
-_VALUE_BYTES = 2
 _CLASSIFIER, _ENCODERS, _MODULES = "ForSequenceClassification", ("BertModel", "RobertaModel"), "modules.json"
 _MAX_CONFIG_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsReader:
-    """Implements Reader. `python`: of SGLang's environment; empty where there is none."""
+    """Implements Reader. `python`: of SGLang's environment; empty where there is none. `gpu_bytes`: what
+    models may take of a GPU; 0 where there is none.
+    """
 
     store: Store
     python: str
+    gpu_bytes: int = 0
 
     def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         if not manifest.of_type(FILE):
@@ -58,13 +58,14 @@ class SafetensorsReader:
         task = task_of(flags) or _task(config, folder)
         takes_adapters = task == "generate" and bool(settings.adapters)
         trained = integer(text, "max_position_embeddings")
+        memory = estimate(files.size_bytes + adapter_bytes(manifest), text, flags, self.gpu_bytes)
         family = str(config.get("model_type", "unknown"))
         card = pb.Model(
             names=[name.short],
             digest=manifest.digest.removeprefix("sha256:"),
             manifest=manifest.digest,
             size_bytes=manifest.size_bytes,
-            loaded_size_bytes=files.size_bytes + _kv_bytes(text),
+            loaded_size_bytes=files.size_bytes + memory.kv_bytes,
             context_length=int(value_of(flags, "--context-length") or 0) or trained,
             trained_context_length=trained,
             embedding_length=integer(text, "hidden_size"),
@@ -90,8 +91,9 @@ class SafetensorsReader:
             manifest,
             card,
             "sglang",
-            ["--model", str(folder), "--task", task, *flags],
-            files.size_bytes + adapter_bytes(manifest) + _kv_bytes(text) + _OVERHEAD_BYTES,
+            ["--model", str(folder), "--task", task, *memory.flags, *flags],
+            memory.needs,
+            memory.static_gpu_bytes,
             is_pinned=settings.pinned,
             max_replicas=settings.max_replicas or 0,
             takes_adapters=bool(card.adapter_digests) or takes_adapters,
@@ -167,11 +169,3 @@ def _capabilities(task: Task, template: str, takes_adapters: bool) -> pb.Capabil
         resume=True,
         safetensors_adapters=takes_adapters,
     )
-
-
-def _kv_bytes(text: Mapping[str, object]) -> int:
-    heads = max(1, integer(text, "num_attention_heads"))
-    head_length = integer(text, "head_dim") or integer(text, "hidden_size") // heads
-    kv_heads = integer(text, "num_key_value_heads") or heads
-    layers = integer(text, "num_hidden_layers")
-    return _KV_TOKENS * layers * kv_heads * head_length * 2 * _VALUE_BYTES

@@ -11,7 +11,7 @@ from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.simulator.config import SimulatorConfig
 from engine_worker.engines.simulator.model_info import describe_model
 from engine_worker.engines.simulator.script import Scripts
-from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.layers import task_of, text_of
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.store.manifest import Manifest
@@ -22,7 +22,9 @@ SIMULATED = "application/vnd.drover.simulated"
 
 @dataclass(frozen=True, slots=True)
 class SimulatedReader:
-    """Implements Reader. The file: {"memory_bytes": 1000000, "flags": ["--sim-load-ms", "500"]}."""
+    """Implements Reader. The file: {"memory_bytes": 1000000, "flags": ["--sim-load-ms", "500"]}, with "gpus"
+    and "gpu_bytes" (of each) where it counts for GPUs too.
+    """
 
     store: Store
 
@@ -30,7 +32,8 @@ class SimulatedReader:
         layers = manifest.of_type(SIMULATED)
         if not layers:
             return None
-        match orjson.loads(text_of(self.store.blobs.path(layers[0].digest))):
+        document = orjson.loads(text_of(self.store.blobs.path(layers[0].digest)))
+        match document:
             case {"memory_bytes": int(memory_bytes), "flags": list(flags)}:
                 pass
             case _:
@@ -47,7 +50,7 @@ class SimulatedReader:
             card,
             "simulator",
             flags,
-            memory_bytes,
+            Needs(memory_bytes, int(document.get("gpus", 0)), int(document.get("gpu_bytes", 0))),
             is_simulated=True,
             takes_adapters=takes_adapters,
             is_pinned=settings.pinned,

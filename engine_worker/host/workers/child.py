@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,13 +44,14 @@ _END_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class ChildPlace:
     """What identifies a child beyond the life of the host. `folder`: of its log, and of a file with this.
-    `socket`: where the host watches it, as unix:/path.
+    `socket`: where the host watches it, as unix:/path. `gpus`: the ids of its own.
     """
 
     address: str
     socket: str
     folder: Path
     is_extra: bool = False
+    gpus: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -104,6 +105,11 @@ class Child:
     load_ns: int = 0
     measured_bytes: int = 0
     """The most that was seen."""
+    gpu_bytes: int = 0
+    """Of each of its GPUs, as `memory_bytes`."""
+    gpu_measured_bytes: int = 0
+    gpu_used_before: Mapping[str, int] = field(default_factory=dict)
+    """Of its GPUs, by all processes, when it started."""
     is_pinned: bool = False
     is_learned: bool = False
     has_served: bool = False
@@ -145,6 +151,8 @@ class Child:
             self.has_served,
             self.is_pinned,
             self.place.is_extra,
+            self.place.gpus,
+            self.gpu_bytes,
         )
 
     async def _run(self, load_seconds: float) -> None:
@@ -213,6 +221,13 @@ class Child:
             self.memory_bytes = measured
             self.events.changed()
         return has_grown
+
+    def on_gpu_measured(self, measured: int) -> None:
+        """Of that of its GPUs which has most of it."""
+        if self.model.is_simulated:
+            return
+        self.gpu_measured_bytes = max(self.gpu_measured_bytes, measured)
+        self.gpu_bytes = max(self.gpu_bytes, measured)
 
     async def _follow_reports(self, stub: EngineAsyncStub) -> None:
         call = stub.WatchLoad(pb.WatchLoadRequest(interval_ms=_INTERVAL_MS, monitor=True))

@@ -103,7 +103,7 @@ class WorkerProcess:
 
     def memory_bytes(self) -> int:
         """Of the process and its descendants, shared pages in proportion. Blocks for some milliseconds."""
-        return sum(_proportional_bytes(pid) for pid in _tree(self.pid))
+        return sum(_proportional_bytes(pid) for pid in processes_of(self.pid))
 
     def forget(self) -> None:
         """Stop watching it; it continues."""
@@ -156,7 +156,8 @@ def _in_session(leader: int) -> list[int]:
     ]
 
 
-def _tree(root: int) -> Iterator[int]:
+def processes_of(root: int) -> Iterator[int]:
+    """The process and its descendants. Blocks."""
     children: dict[int, list[int]] = {}
     for pid in (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()):
         if fields := _stat(pid):

@@ -18,7 +18,8 @@ import orjson
 from drover import logs
 from drover.settings import split_address, with_port
 from engine_worker.engines.sglang.upstream.environment import METRICS_FOLDER
-from engine_worker.host.models.base import StoredModel
+from engine_worker.host.memory.placement import Placement
+from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.settings import HostSettings
 from engine_worker.host.workers.child import LOG, Child, ChildPlace, Events
 from engine_worker.host.workers.process import WorkerProcess, end_writers
@@ -42,17 +43,20 @@ class Workers:
         """Of workers that may not listen yet."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def start(self, model: StoredModel, memory_bytes: int, is_extra: bool, is_pinned: bool) -> Child:
+    def start(
+        self, model: StoredModel, needs: Needs, placement: Placement, is_extra: bool, is_pinned: bool
+    ) -> Child:
         """Raises OSError if the process cannot be started, ValueError for flags that none can have."""
         address, folder = self._free_address(), self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
         try:
-            place = ChildPlace(address, _socket_in(folder), folder, is_extra)
-            process = self._start_process(model, place, memory_bytes, is_pinned)
+            place = ChildPlace(address, _socket_in(folder), folder, is_extra, placement.gpus)
+            process = self._start_process(model, place, needs, placement, is_pinned)
         except (OSError, ValueError):
             _remove_folders(folder)
             raise
-        child = self._child(model, place, process, memory_bytes)
+        child = self._child(model, place, process, needs)
+        child.gpu_used_before = placement.used_bytes
         child.is_pinned = is_pinned
         child.start(self._settings.load_timeout_seconds, self._settings.drain_seconds)
         return child
@@ -67,17 +71,23 @@ class Workers:
         _remove_folders(child.place.folder, child.place.socket)
 
     def _start_process(
-        self, model: StoredModel, place: ChildPlace, memory_bytes: int, is_pinned: bool
+        self,
+        model: StoredModel,
+        place: ChildPlace,
+        needs: Needs,
+        placement: Placement,
+        is_pinned: bool,
     ) -> WorkerProcess:
-        environment = dict(os.environ)
+        environment = {**os.environ, **placement.environment}
         if model.engine == "sglang":
             # Its files, which would stay when it is killed.
             metrics = place.folder / "metrics"
             metrics.mkdir(mode=0o700)
             environment[METRICS_FOLDER] = str(metrics)
-        process = WorkerProcess.start(self._command(model, place, is_pinned), environment, place.log)
+        command = [*self._command(model, place, is_pinned), *placement.flags(model)]
+        process = WorkerProcess.start(command, environment, place.log)
         try:
-            _write_state(model, place, process, memory_bytes)
+            _write_state(model, place, process, needs)
         except OSError:
             # On a full disk: the next host on this store would not find it.
             process.kill()
@@ -99,8 +109,10 @@ class Workers:
             process.terminate()
             process.forget()
             return None
-        place = ChildPlace(state["address"], state["socket"], folder, state["is_extra"])
-        child = self._child(model, place, process, state["memory_bytes"])
+        gpus = tuple(state.get("gpus", ()))
+        place = ChildPlace(state["address"], state["socket"], folder, state["is_extra"], gpus)
+        needs = Needs(state["memory_bytes"], len(gpus), state.get("gpu_bytes", 0))
+        child = self._child(model, place, process, needs)
         # The load's duration is not known any more.
         child.began_unix_ns = state["began_unix_ns"]
         child.is_pinned = model.is_pinned
@@ -117,11 +129,11 @@ class Workers:
             child.drain()
         return child
 
-    def _child(
-        self, model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int
-    ) -> Child:
+    def _child(self, model: StoredModel, place: ChildPlace, process: WorkerProcess, needs: Needs) -> Child:
         self._addresses.add(place.address)
-        return Child(model, place, process, memory_bytes, self._events)
+        child = Child(model, place, process, needs.memory_bytes, self._events)
+        child.gpu_bytes = needs.gpu_bytes
+        return child
 
     def _command(self, model: StoredModel, place: ChildPlace, is_pinned: bool) -> Sequence[str]:
         settings = self._settings
@@ -180,14 +192,16 @@ def _remove_folders(folder: Path, socket_address: str = "") -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, memory_bytes: int) -> None:
+def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, needs: Needs) -> None:
     document = {
         "pid": process.pid,
         "started": process.started,
         "model": model.key,
         "address": place.address,
         "socket": place.socket,
-        "memory_bytes": memory_bytes,
+        "memory_bytes": needs.memory_bytes,
+        "gpus": place.gpus,
+        "gpu_bytes": needs.gpu_bytes,
         "is_extra": place.is_extra,
         "began_unix_ns": time.time_ns(),
         "started_with": model.started_with,
@@ -199,4 +213,5 @@ def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, 
 
 async def write_state(child: Child) -> None:
     """Keep what was measured for a later process of this host."""
-    await asyncio.to_thread(_write_state, child.model, child.place, child.process, child.memory_bytes)
+    needs = Needs(child.memory_bytes, len(child.place.gpus), child.gpu_bytes)
+    await asyncio.to_thread(_write_state, child.model, child.place, child.process, needs)

@@ -41,7 +41,7 @@ def _can_load(host: WatchedHost, key: str) -> bool:
 
 
 def _rank(host: WatchedHost, key: str, pending: int) -> tuple[int, int, bytes]:
-    state, needed = host.state, host.stored[key].memory_bytes
+    state, model = host.state, host.stored[key]
     assert state is not None
     tie = blake2b(f"{state.id} {key}".encode(), digest_size=8).digest()
     child = host.children.get(key)
@@ -50,9 +50,20 @@ def _rank(host: WatchedHost, key: str, pending: int) -> tuple[int, int, bytes]:
     if key in state.turns:
         return 1, 0, tie
     free = state.budget_bytes - state.used_bytes - pending
-    if needed <= free:
+    gpus = {gpu.id: gpu.budget_bytes - gpu.used_bytes for gpu in state.gpus}
+    if _fits(model, free, gpus):
         return 2, 0, tie
-    idle = sum(each.memory_bytes for each in state.children if each.state == _HERE[1] and not each.busy)
-    if needed <= free + idle:
-        return 3, -idle, tie
+    idle = [each for each in state.children if each.state == _HERE[1] and not each.busy]
+    idle_bytes = sum(each.memory_bytes for each in idle)
+    for each in idle:
+        for gpu in each.gpus:
+            gpus[gpu] = gpus.get(gpu, 0) + each.vram_bytes // len(each.gpus)
+    if _fits(model, free + idle_bytes, gpus):
+        return 3, -idle_bytes, tie
     return 4, pending, tie
+
+
+def _fits(model: host_pb2.StoredModel, free: int, gpus: Mapping[str, int]) -> bool:
+    """Into what is free of the host's memory, and of as many of its GPUs as the model needs."""
+    roomy = sum(room >= model.gpu_bytes for room in gpus.values())
+    return model.memory_bytes <= free and roomy >= model.gpus

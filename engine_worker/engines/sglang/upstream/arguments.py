@@ -73,6 +73,7 @@ def _flags(options: SglangOptions) -> list[str]:
         "warning",
     ]
     flags += _if_set("--context-length", _context_length(options))
+    flags += _if_set("--max-total-tokens", options.kv_cache_tokens)
     flags += _if_set("--chat-template", options.chat_template or None)
     return flags if options.generates else [*flags, "--is-embedding"]
 
@@ -133,6 +134,7 @@ def _gpu_flags(options: SglangOptions) -> list[str]:
     return [
         *_if_set("--max-running-requests", options.slots),
         *_if_set("--chunked-prefill-size", options.prefill_chunk_tokens),
+        *_if_set("--mem-fraction-static", options.gpu_memory_part),
     ]
 
 

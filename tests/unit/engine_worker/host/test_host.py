@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -20,6 +21,7 @@ from drover.rpc import error_from_status, error_of_failure
 from drover.v1 import engine_pb2, engine_pb2_grpc, host_pb2, host_pb2_grpc
 from engine_worker.host import metrics as host_metrics
 from engine_worker.host.memory.shortage import OomKills
+from tests.fakes.nvml import FakeGpu, FakeNvml
 from tests.support.hosts import hosting, put_simulated, worker_pids
 from tests.support.processes import free_port
 from tests.unit.engine_worker.host.conftest import digest_of
@@ -253,7 +255,7 @@ async def test_a_load_that_ran_out_of_memory_is_tried_with_more_and_then_refused
 ) -> None:
     """The kernel's count of its kills is the test's here; tests/chaos_long/test_memory.py has a real one."""
     kills = 0
-    monkeypatch.setattr("engine_worker.host.pool.OomKills", lambda: OomKills(lambda: kills))
+    monkeypatch.setattr("engine_worker.host.learning.OomKills", lambda: OomKills(lambda: kills))
     put_simulated(tmp_path / "store", ["one"])
     put_simulated(tmp_path / "store", ["slow"], 100, "--sim-load-ms", "60000")
     async with serving(tmp_path / "store") as stub:
@@ -277,8 +279,40 @@ async def test_a_load_that_ran_out_of_memory_is_tried_with_more_and_then_refused
                 failures.append(await call.read())
         await watched.until_loaded()
     texts = [failure.failure.message for failure in failures if isinstance(failure, host_pb2.LoadFailure)]
-    assert "ran out of memory, of which this host had 250 MiB for it (100 MiB expected" in texts[0]
+    assert "ran out of memory: this host had 250 MiB of memory for it (100 MiB expected" in texts[0]
     assert "needs more than 250 MiB of memory, which its last load ran out of" in texts[-1]
+
+
+async def test_models_get_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a stand-in for the driver's library, with workers that only look at their environment."""
+    FakeNvml(FakeGpu("GPU-a", 1000 << 20), FakeGpu("GPU-b", 1000 << 20)).install(monkeypatch)
+    put_simulated(tmp_path / "store", ["one", "two"], 10, gpus=1, gpu_mib=600)
+    put_simulated(tmp_path / "store", ["both"], 10, gpus=2, gpu_mib=800)
+    put_simulated(tmp_path / "store", ["huge"], 10, gpus=1, gpu_mib=901)
+    async with serving(tmp_path / "store") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, *map(watched.demand, ("one", "two"))):
+            await watched.until_loaded("one", "two")
+        assert {gpu.id: gpu.used_bytes >> 20 for gpu in watched.state.gpus} == {"GPU-a": 600, "GPU-b": 600}
+        visible = {child.model: list(child.gpus) for child in watched.state.children}
+        assert sorted([visible["one:latest"], visible["two:latest"]]) == [["GPU-a"], ["GPU-b"]]
+        assert _visible(tmp_path / "store") == {"GPU-a", "GPU-b"}
+        async with demanding(stub, watched.demand("both")):
+            await watched.until_loaded("both")
+        assert [child.vram_bytes >> 20 for child in watched.state.children if child.gpus] == [1600]
+        assert _visible(tmp_path / "store") == {"0,1"}
+        async with demanding(stub, watched.demand("huge")) as call, asyncio.timeout(SECONDS):
+            failure = await call.read()
+    assert isinstance(failure, host_pb2.LoadFailure)
+    assert "needs 901 MiB of a GPU's memory, and this host has 900 MiB for it" in failure.failure.message
+
+
+def _visible(store: Path) -> set[str]:
+    """The GPUs that workers may see."""
+    environments = (Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in worker_pids(store))
+    pairs = (pair.partition("=") for pair in itertools.chain.from_iterable(environments))
+    return {value for name, _, value in pairs if name == "CUDA_VISIBLE_DEVICES"}
 
 
 async def test_it_counts_what_it_does(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from engine_worker.host.plan import (
     Action,
     Demand,
     Drain,
+    Gpu,
     Load,
     Refuse,
     Resident,
@@ -123,6 +124,86 @@ def test_over_budget_nothing_is_loaded() -> None:
     """Models may turn out larger than was estimated."""
     residents = [ready("a", 12)]
     assert planned(10, residents, [Demand("b", 1, 1)]) == [Drain("a", is_busy=False)]
+
+
+GPUS = (Gpu("g1", 10), Gpu("g2", 20), Gpu("g3", 20))
+
+
+def on_gpus(residents: Sequence[Resident], *demands: Demand, gpus: Sequence[Gpu] = GPUS) -> list[Action]:
+    return plan(NOW, 100, MIN_RESIDENCY_SECONDS, residents, demands, gpus)
+
+
+def gpu_demand(model: str, gpu_bytes: int, gpus: int = 1, **fields: float) -> Demand:
+    return Demand(model, 1, fields.get("since", 1.0), gpus=gpus, gpu_bytes=gpu_bytes)
+
+
+@pytest.mark.parametrize(
+    ("gpu_bytes", "count", "chosen"),
+    [
+        # The one with the least room that fits, so that large models find room.
+        (10, 1, ("g1",)),
+        (11, 1, ("g2",)),
+        (11, 2, ("g2", "g3")),
+        (10, 3, ("g1", "g2", "g3")),
+    ],
+)
+def test_a_model_gets_the_gpus_with_the_least_room(
+    gpu_bytes: int, count: int, chosen: tuple[str, ...]
+) -> None:
+    assert on_gpus([], gpu_demand("a", gpu_bytes, count)) == [Load("a", chosen)]
+
+
+def test_a_model_without_a_gpu_gets_none() -> None:
+    assert on_gpus([], Demand("a", 100, 1.0)) == [Load("a")]
+
+
+@pytest.mark.parametrize(("gpu_bytes", "count", "available"), [(21, 1, 20), (11, 3, 10), (1, 4, 0)])
+def test_a_model_larger_than_the_gpus_is_refused(gpu_bytes: int, count: int, available: int) -> None:
+    """Two that are free do not make one that is large enough."""
+    assert on_gpus([], gpu_demand("a", gpu_bytes, count)) == [Refuse("a", gpu_bytes, available, count)]
+
+
+def test_the_machines_memory_counts_as_well() -> None:
+    assert on_gpus([], Demand("a", 101, 1.0, gpus=1, gpu_bytes=1)) == [Refuse("a", 101, 100)]
+    residents = [ready("b", 100, last_used=900)]
+    assert on_gpus(residents, gpu_demand("a", 5)) == [Drain("b", is_busy=False)]
+
+
+def test_a_gpu_is_cleared_where_no_model_is_busy() -> None:
+    residents = [
+        ready("b", 1, gpus=("g2",), gpu_bytes=20, requests=1, last_used=800),  # type: ignore[arg-type]
+        ready("c", 1, gpus=("g3",), gpu_bytes=20, last_used=900),  # type: ignore[arg-type]
+    ]
+    assert on_gpus(residents, gpu_demand("a", 15)) == [Drain("c", is_busy=False)]
+
+
+def test_models_on_other_gpus_stay() -> None:
+    """The least recently used one is on a GPU that is of no use."""
+    residents = [
+        ready("b", 1, gpus=("g1",), gpu_bytes=10, last_used=100),  # type: ignore[arg-type]
+        ready("c", 1, gpus=("g2", "g3"), gpu_bytes=20, last_used=900),  # type: ignore[arg-type]
+    ]
+    assert on_gpus(residents, gpu_demand("a", 15, 2)) == [Drain("c", is_busy=False)]
+
+
+def test_a_gpu_loads_one_model_at_a_time() -> None:
+    only = GPUS[1:2]
+    loading = Resident("b", State.LOADING, 1, gpus=("g2",), gpu_bytes=5)
+    assert on_gpus([loading], gpu_demand("a", 5), gpus=only) == []
+    assert on_gpus([], gpu_demand("a", 5), gpu_demand("b", 5, since=2.0), gpus=only) == [Load("a", ("g2",))]
+    assert on_gpus([loading], gpu_demand("a", 5)) == [Load("a", ("g1",))]
+
+
+def test_a_part_of_a_gpu_serves_a_model_alone() -> None:
+    parts = (Gpu("m1", 10, is_part=True), Gpu("m2", 10, is_part=True))
+    assert on_gpus([], gpu_demand("a", 10), gpus=parts) == [Load("a", ("m1",))]
+    assert on_gpus([], gpu_demand("a", 5, 2), gpus=parts) == [Refuse("a", 5, 0, 2)]
+
+
+def test_memory_that_others_took_makes_no_room() -> None:
+    """A budget may shrink below what models have: another program came."""
+    residents = [ready("b", 1, gpus=("g1",), gpu_bytes=10)]  # type: ignore[arg-type]
+    assert on_gpus(residents, gpu_demand("a", 5), gpus=[Gpu("g1", 6)]) == [Drain("b", is_busy=False)]
 
 
 @dataclass

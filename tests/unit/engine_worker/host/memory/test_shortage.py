@@ -18,17 +18,17 @@ from engine_worker.host.memory.shortage import OomKills
     ],
 )
 def test_what_engines_say(words: str) -> None:
-    assert OomKills(lambda: 0).explain(f"its worker ended (status 1): {words}")
+    assert OomKills.is_in_words(f"its worker ended (status 1): {words}")
 
 
 def test_a_kill_is_one_of_the_kernels_if_it_counts_one() -> None:
     count = 5
     kills = OomKills(lambda: count)
-    assert not kills.explain("its worker ended (signal 9)")
+    assert not kills.was_killed("its worker ended (signal 9)")
     count = 6
-    assert kills.explain("its worker ended (signal 9)")
-    assert kills.explain("its worker ended (status 1): llama.cpp exited while it loaded the model (signal 9)")
-    assert not kills.explain("its worker ended (status 2): no such flag")
+    assert kills.was_killed("its worker ended (signal 9)")
+    assert kills.was_killed("its worker ended (status 1): llama.cpp exited while it loaded (signal 9)")
+    assert not kills.was_killed("its worker ended (status 2): no such flag")
 
 
 def test_a_kill_long_ago_explains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,4 +37,4 @@ def test_a_kill_long_ago_explains_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     count = 1
     kills.look()
     monkeypatch.setattr("engine_worker.host.memory.shortage._RECENT_SECONDS", 0.0)
-    assert not kills.explain("its worker ended (signal 9)")
+    assert not kills.was_killed("its worker ended (signal 9)")

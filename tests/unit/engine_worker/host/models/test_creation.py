@@ -105,7 +105,7 @@ def test_a_gguf_file_becomes_a_model_of_llamacpp(
     assert model.card.capabilities.completion
     flags = list(model.flags)
     assert flags[flags.index("--context-length") + 1] == "1024"
-    assert model.memory_bytes > len(gguf)
+    assert model.needs.memory_bytes > len(gguf)
 
 
 def test_a_go_template_says_what_the_model_can_do(
@@ -210,7 +210,7 @@ def test_what_a_load_has_taught_is_remembered(
     catalog.keep(model)
     catalog.loads.clear()
     catalog.refresh()
-    assert catalog.memory_bytes(model) == 123
+    assert catalog.needs(model).memory_bytes == 123
     assert catalog.card(model).capabilities.tools
     assert catalog.card(model).licenses == ["Apache-2.0"]
 
@@ -232,7 +232,7 @@ def test_the_operators_settings_of_a_model_count(store: Store, creation: Creatio
     plain, model = catalog.find(name("made")), configured.find(name("made"))
     assert (model.is_pinned, model.card.context_length) == (True, 512)
     assert list(model.flags)[-4:] == ["--context-length", "512", "--slots", "2"]
-    assert model.memory_bytes < plain.memory_bytes
+    assert model.needs.memory_bytes < plain.needs.memory_bytes
 
 
 def test_an_engine_that_does_not_fit_the_files(store: Store, creation: Creation, gguf: bytes) -> None:
@@ -253,7 +253,7 @@ def test_any_model_can_be_simulated(store: Store, creation: Creation, gguf: byte
     model = catalog.find(name("made"))
     assert (model.engine, model.card.engine_kind, model.card.format) == ("simulator", "simulator", "gguf")
     assert list(model.flags) == ["--model", "made:latest", "--slots", "2"]
-    assert model.memory_bytes > len(gguf)
+    assert model.needs.memory_bytes > len(gguf)
     assert model.unusable == ""
 
 
@@ -297,9 +297,9 @@ def test_what_was_learnt_with_other_settings_does_not_count(
     model = first.find(name("made"))
     first.learn(model, LoadRecord(123, 4, model.card))
     first.keep(model)
-    assert read('{"*": {"slots": 2}}').memory_bytes(model) == 123
+    assert read('{"*": {"slots": 2}}').needs(model).memory_bytes == 123
     other = read('{"*": {"slots": 4}}')
-    assert other.memory_bytes(other.find(name("made"))) > 1000
+    assert other.needs(other.find(name("made"))).memory_bytes > 1000
 
 
 @pytest.mark.parametrize(

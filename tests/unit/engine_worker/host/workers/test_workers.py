@@ -14,7 +14,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from engine_worker.host.models.base import StoredModel
+from engine_worker.host.memory.placement import Placement
+from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
 from engine_worker.host.plan import State
@@ -60,7 +61,7 @@ class Host:
         return Workers(self.folder, settings, lambda engine: sys.executable, events)
 
     def start(self, model: StoredModel) -> Child:
-        child = self.workers.start(model, 1000, is_extra=False, is_pinned=False)
+        child = self.workers.start(model, Needs(1000), Placement(), is_extra=False, is_pinned=False)
         self.children.append(child)
         return child
 

@@ -72,3 +72,23 @@ async def test_what_was_asked_for_already_takes_room() -> None:
     assert ranked([first, second], KEY, {first: SIZE})[0] is second
     assert is_better(second, first, KEY, {first: SIZE})
     assert not is_better(second, first, KEY, {})
+
+
+def on_gpus(name: str, used: int, *children: host_pb2.Child) -> WatchedHost:
+    """A host with two GPUs of 20, of which the first has `used`; the model needs 15 of one."""
+    made = host(name, *children, budget=1000)
+    assert made.state is not None
+    made.stored[KEY].gpus, made.stored[KEY].gpu_bytes = 1, 15
+    for gpu, used_bytes in (("a", used), ("b", 20)):
+        made.state.gpus.add(id=gpu, budget_bytes=20, used_bytes=used_bytes)
+    return made
+
+
+async def test_room_is_that_of_single_gpus() -> None:
+    """What is free of two together is no room for a model on one."""
+    free = on_gpus("free", 5)
+    idle = on_gpus(
+        "idle", 20, host_pb2.Child(state=host_pb2.Child.READY, address="h:1", gpus=["a", "b"], vram_bytes=30)
+    )
+    full = on_gpus("full", 6)
+    assert ranked([full, idle, free], KEY, {}) == [free, idle, full]
