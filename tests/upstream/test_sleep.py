@@ -15,6 +15,7 @@ from engine_worker.engines import sglang_options
 from engine_worker.engines.sglang.engine import SglangEngine
 from engine_worker.engines.sglang.options import MEMORY_SAVER, WEIGHTS_BACKUP
 from engine_worker.engines.sglang.upstream import process as process_module
+from engine_worker.engines.sglang.upstream.arguments import server_args
 from engine_worker.engines.sglang.upstream.process import EngineProcess
 from engine_worker.settings import WorkerSettings
 
@@ -85,6 +86,14 @@ async def test_an_engine_that_does_not_wake_has_failed(monkeypatch: pytest.Monke
     with pytest.raises(EngineFailed, match="did not take its memory again"):
         await engine.load()
     assert "did not take its memory again" in await process.wait_failed()
+
+
+def test_without_a_gpu_the_start_is_refused() -> None:
+    """SGLang's scheduler would end itself at the first release."""
+    flags = f"{MEMORY_SAVER} {WEIGHTS_BACKUP}"
+    chosen = sglang_options(WorkerSettings(engine="sglang", model="org/model", sglang_args=flags))
+    with pytest.raises(ValueError, match="frees the memory of a GPU"):
+        server_args(chosen, on_cpu=True)
 
 
 def test_sglangs_manager_has_the_calls() -> None:

@@ -11,7 +11,7 @@ from sglang.srt.server_args import ServerArgs
 from transformers import PretrainedConfig
 
 from engine_worker.engines.sglang.adapter_files import ADAPTED
-from engine_worker.engines.sglang.options import SglangOptions
+from engine_worker.engines.sglang.options import MEMORY_SAVER, SglangOptions
 from engine_worker.engines.sglang.upstream.classifier import is_encoder, most_tokens
 from engine_worker.engines.sglang.upstream.tracing import endpoint_flags
 
@@ -36,11 +36,15 @@ _CPU_STEP_SECONDS = "3600"
 
 
 def server_args(options: SglangOptions, on_cpu: bool) -> ServerArgs:
-    """Raises ValueError, for the operator, for a flag that SGLang does not know or that Drover sets."""
+    """Raises ValueError, for the operator, for a flag that SGLang does not know, that Drover sets, or that
+    needs a GPU where there is none.
+    """
     for flag in options.flags:
         name = flag.partition("=")[0]
         if name in _RESERVED:
             raise ValueError(f"{name} cannot be passed to SGLang: Drover has {_RESERVED[name]} for it")
+    if on_cpu and options.sleeps:
+        raise ValueError(f"{MEMORY_SAVER} frees the memory of a GPU, and this machine has none")
     parser = _Parser(prog="sglang", allow_abbrev=False)
     ServerArgs.add_cli_args(parser)
     # The last of repeated flags counts, so that the operator's choice wins.
