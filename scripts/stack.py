@@ -54,19 +54,22 @@ def up(environment: dict[str, str]) -> None:
     _build(stack, environment)
     if wanted.gpu:
         stack = on_own_gpus(stack, wanted.workers, wanted.gpus_each)
-    compose.run(
-        [
-            "up",
-            "--detach",
-            "--no-build",
-            "--remove-orphans",
-            "--wait",
-            "--wait-timeout",
-            str(wanted.wait_seconds),
-        ]
-        + [argument for scale in wanted.scales for argument in ("--scale", scale)],
-        stack,
-    )
+    try:
+        compose.run(
+            [
+                "up",
+                "--detach",
+                "--no-build",
+                "--remove-orphans",
+                "--wait",
+                "--wait-timeout",
+                str(wanted.wait_seconds),
+            ]
+            + [argument for scale in wanted.scales for argument in ("--scale", scale)],
+            stack,
+        )
+    except Refused as reason:
+        raise Refused(f"{reason}; `make logs` shows what the containers say") from reason
     print(wanted.banner)
 
 

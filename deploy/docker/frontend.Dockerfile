@@ -44,6 +44,7 @@ ENV PATH=/opt/drover/bin:/usr/local/bin:/usr/bin:/bin \
 WORKDIR /app
 USER 10001:10001
 EXPOSE 11434
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+# It is ready when a worker is. Those load their model first, also when others take their place later.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=60 \
   CMD ["python", "-m", "frontend.health", "http://127.0.0.1:11434/readyz"]
 ENTRYPOINT ["tini", "--", "python", "-m", "frontend"]

@@ -29,6 +29,7 @@ USER 10001:10001
 EXPOSE 8080
 # nginx lets its connections finish on QUIT and cuts them on TERM.
 STOPSIGNAL SIGQUIT
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+# As the frontends behind it.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=60 \
   CMD ["python3", "/usr/local/lib/drover/health.py", "http://127.0.0.1:8080/readyz"]
 ENTRYPOINT ["tini", "--", "nginx", "-g", "daemon off;"]
