@@ -173,10 +173,14 @@ def _get(url: str) -> bytes | None:
 
 def _banner(plan: Plan, model: str) -> str:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
+    more = (
+        f"  more    OLLAMA_HOST={plan.url} ollama pull qwen3:0.6b (docs/hosts.md)\n" if plan.has_host else ""
+    )
     return (
         f"\nDrover is ready: point any Ollama client at {plan.url}\n"
         f"  model   {model}\n"
         f"  ollama  OLLAMA_HOST={plan.url} ollama run {model}\n"
+        f"{more}"
         f"  curl    curl {plan.url}/api/chat -d '{body}'\n"
         "Ctrl-C stops both processes.\n"
     )
