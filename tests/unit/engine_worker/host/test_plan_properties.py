@@ -56,14 +56,21 @@ def played(history: History) -> Machine:
 
 
 _CROWD = History(dict.fromkeys("abcdef", 6), [(number * 0.01, "abcdef"[number % 6]) for number in range(600)])
+# One that could wait for ever while others come.
+_STEADY = History(
+    dict.fromkeys("abcdef", 6), [(number * 0.7, "abcdefab"[number % 8]) for number in range(400)], slots=64
+)
 _LARGE_AMONG_SMALL = History(
-    {"a": 12, "b": 4, "c": 4, "d": 4}, [(number * 0.2, "bcda"[number % 4]) for number in range(400)]
+    {"a": 12, "b": 4, "c": 4, "d": 4, "e": 4},
+    [(number * 0.7, "bcdea"[number % 5]) for number in range(400)],
+    slots=64,
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(histories())
 @example(_CROWD)
+@example(_STEADY)
 @example(_LARGE_AMONG_SMALL)
 def test_any_history_is_served_in_turns(history: History) -> None:
     machine = played(history)
