@@ -26,7 +26,7 @@ from engine_worker.host.models.layers import (
 )
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.models.safetensors_check import check_safetensors
-from engine_worker.host.models.sglang_memory import estimate
+from engine_worker.host.models.sglang_memory import adapter_room_bytes, estimate
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.settings import Task
@@ -58,7 +58,8 @@ class SafetensorsReader:
         task = task_of(flags) or _task(config, folder)
         takes_adapters = task == "generate" and bool(settings.adapters)
         trained = integer(text, "max_position_embeddings")
-        memory = estimate(files.size_bytes + adapter_bytes(manifest), text, flags, self.gpu_bytes)
+        room_bytes = adapter_room_bytes(text, flags) if takes_adapters or adapter_bytes(manifest) else 0
+        memory = estimate(files.size_bytes + room_bytes, text, flags, self.gpu_bytes)
         family = str(config.get("model_type", "unknown"))
         card = pb.Model(
             names=[name.short],

@@ -10,12 +10,15 @@ from engine_worker.engines.sglang.model_config import integer
 from engine_worker.engines.sglang.options import MEMORY_SAVER
 from engine_worker.host.models.base import Needs
 from engine_worker.host.models.layers import value_of
+from engine_worker.settings import WorkerSettings
 
 # PyTorch, the tokenizer and SGLang's processes, in the machine's memory.
 _PROCESS_BYTES = 2 << 30
 # Tokens of the KV cache, unless the model's context is longer and there is room for it.
 _KV_TOKENS = 32_768
 _VALUE_BYTES = 2
+_ADAPTERS_AT_ONCE = 8
+_ADAPTER_RANK: int = WorkerSettings.model_fields["max_adapter_rank"].default
 # Of a GPU: CUDA and its libraries, and what SGLang reserves for each token of a prefill step.
 _GPU_BYTES, _STEP_TOKEN_BYTES = 1 << 30, 1536 * 1024
 # Tokens of a step by default, on GPUs of less than so many bytes.
@@ -64,6 +67,24 @@ def estimate(
     ram_bytes = _PROCESS_BYTES * parts * copies + (weight_bytes if MEMORY_SAVER in sglang else 0)
     needs = Needs(ram_bytes, parts * copies, static_bytes + other_bytes)
     return SglangMemory(needs, kv_bytes, static_bytes, ["--kv-cache-tokens", str(tokens)])
+
+
+def adapter_room_bytes(config: Mapping[str, object], flags: Sequence[str]) -> int:
+    """What SGLang keeps from the start for the adapters of a step: two matrices of the largest rank for each
+    weight of attention and MLP.
+    """
+    at_once = (
+        _number(shlex.split(value_of(flags, "--sglang-args")), "--max-loras-per-batch") or _ADAPTERS_AT_ONCE
+    )
+    rank = _number(flags, "--max-adapter-rank") or _ADAPTER_RANK
+    hidden, inner = integer(config, "hidden_size"), integer(config, "intermediate_size")
+    heads = max(1, integer(config, "num_attention_heads"))
+    head_length = integer(config, "head_dim") or hidden // heads
+    queries, keys = heads * head_length, _kv_heads(config) * head_length
+    # q, k, v; o; gate, up; down.
+    inputs = 3 * hidden + queries + 2 * hidden + inner
+    outputs = queries + 2 * keys + hidden + 2 * inner + hidden
+    return at_once * rank * integer(config, "num_hidden_layers") * (inputs + outputs) * _VALUE_BYTES
 
 
 def _number(flags: Sequence[str], *names: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine_worker.host.models.sglang_memory import estimate
+from engine_worker.host.models.sglang_memory import adapter_room_bytes, estimate
 
 GIB = 1 << 30
 # 64 KiB for each token.
@@ -75,3 +75,16 @@ def test_keys_and_values_that_cannot_be_divided_are_on_each_gpu() -> None:
     for config in (latent, one_head):
         memory = estimate(10 * GIB, config, ["--sglang-args=--tp 2"], GPU)
         assert memory.static_gpu_bytes == 5 * GIB + 8 * GIB
+
+
+def test_room_for_adapters_is_that_of_their_matrices() -> None:
+    """Of Llama 3 8B: 320 MiB for one of rank 64."""
+    config = {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    }
+    assert adapter_room_bytes(config, ["--sglang-args=--max-loras-per-batch 1"]) == 320 << 20
+    assert adapter_room_bytes(config, ["--max-adapter-rank", "16"]) == 8 * (80 << 20)
