@@ -22,10 +22,10 @@ import uvloop
 from benchmarks.measure import facts_line, machine_facts
 from benchmarks.pool import cost
 from benchmarks.pool.arrival_order import LEAST_RECENTLY_USED, LIKE_OLLAMA, ArrivalOrder, Policy
+from benchmarks.pool.clients import Asked, Sender, ask_until
 from benchmarks.pool.fleet import Server, fleet
 from benchmarks.pool.host_states import HostRecord
 from benchmarks.pool.report import Run, part_of
-from benchmarks.pool.requests import Asked, Sender, ask_until
 from benchmarks.pool.workload import Workload, llamacpp, simulated
 from benchmarks.result_files import RESULTS, write
 from benchmarks.table import progress

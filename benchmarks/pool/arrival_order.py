@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from benchmarks.pool.clients import Send
 from benchmarks.pool.host_states import HostRecord, Moment
-from benchmarks.pool.requests import Send
 
 MODELS_IN_MEMORY = 2
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.pool.clients import Answer
 from benchmarks.pool.host_states import HostRecord, Moment
-from benchmarks.pool.requests import Answer
 
 
 @dataclass(frozen=True, slots=True)

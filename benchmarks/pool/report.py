@@ -10,10 +10,10 @@ from benchmarks.goals import Goal
 from benchmarks.measure import percentile
 from benchmarks.parts.base import Part
 from benchmarks.pool.arrival_order import MODELS_IN_MEMORY
+from benchmarks.pool.clients import Answer
 from benchmarks.pool.cost import Cost
 from benchmarks.pool.host_states import HostRecord
 from benchmarks.pool.queue_explained import Turns
-from benchmarks.pool.requests import Answer
 from benchmarks.pool.workload import Workload
 from benchmarks.table import table
 

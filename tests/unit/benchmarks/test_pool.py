@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from benchmarks.pool.arrival_order import LEAST_RECENTLY_USED, LIKE_OLLAMA, ArrivalOrder, Policy
+from benchmarks.pool.clients import Answer
 from benchmarks.pool.host_states import HostRecord, Moment
 from benchmarks.pool.queue_explained import Turns
-from benchmarks.pool.requests import Answer
 from tests.support.waiting import until
 
 _TURNS = Turns(residency_seconds=5.0, load_seconds=2.0, models=2, places=4, answer_seconds=1.0)
