@@ -53,7 +53,8 @@ class Embeddings:
 
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:
         async with self.in_flight.track(http.scope, http.receive):
-            await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns))
+            observer = RecordingObserver(record_of(http.scope))
+            await self.catalog.fleet.load(workers_of(model), load_to_proto(keep_alive_ns), observer)
 
     async def answer(
         self,

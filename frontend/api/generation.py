@@ -89,7 +89,11 @@ class Generation:
     async def load(self, http: Request, model: CatalogModel, keep_alive_ns: int | None) -> None:
         async with self.track(http):
             request = load_to_proto(keep_alive_ns)
-            await wait_for_any(self.catalog.fleet.load(served, request) for served in _all_of(model))
+            record = record_of(http.scope)
+            await wait_for_any(
+                self.catalog.fleet.load(served, request, RecordingObserver(record))
+                for served in _all_of(model)
+            )
 
     async def unload(self, model: CatalogModel) -> None:
         """Raises NotPermitted if the request's key may not."""

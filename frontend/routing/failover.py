@@ -28,25 +28,17 @@ from frontend.routing.capacity import WorkerPermit
 from frontend.routing.event_relay import EventFilter, EventRelay
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.journal import Journal
-from frontend.routing.model_queue import QueueWait
 from frontend.routing.replay_filter import DeliveredText, ReplayFilter
 from frontend.routing.resume_strategy import NotResumable, ResumeStrategy, choose_resume_strategy
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
-from frontend.routing.scheduler import Scheduler
+from frontend.routing.scheduler import QueueObserver, Scheduler
 from frontend.routing.served_model import ServedModel
 from frontend.routing.stalled_requests import StalledRequests
 from frontend.routing.work import NO_WORK, work_of, work_until_now
 
 
-class FailoverObserver(Protocol):
+class FailoverObserver(QueueObserver, Protocol):
     """Receives what happens to a request and its client does not see."""
-
-    def queued(self) -> None:
-        """It asks for a worker; `waited` or `not_queued` follows, unless it is cancelled."""
-
-    def waited(self, wait: QueueWait) -> None: ...
-
-    def not_queued(self, error: DroverError) -> None: ...
 
     def sent_to(self, address: str) -> Mapping[str, str]:
         """An attempt begins. Returns its trace context, which its request carries to the worker; empty for a
@@ -153,17 +145,14 @@ class FailoverRequest:
 
     async def _acquire(self) -> WorkerPermit:
         """Raises RetryLater; after a failed attempt that attempt's error instead, which explains more."""
-        self._observer.queued()
         try:
-            permit, wait = await self._scheduler.acquire(
-                self._model, self._ticket, self._retries.failed, self._affinity
+            permit, wait = await self._scheduler.acquire_observed(
+                self._model, self._ticket, self._retries.failed, self._observer, self._affinity
             )
-        except RetryLater as error:
-            self._observer.not_queued(error)
+        except RetryLater:
             if self._failure is None:
                 raise
             raise self._failure from None
-        self._observer.waited(wait)
         self._load_ns += round(wait.load_seconds * NS_PER_SECOND)
         if not self._first_ns:
             self._began_ns = time.perf_counter_ns()

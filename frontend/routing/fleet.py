@@ -30,7 +30,7 @@ from frontend.routing.queued_call import CLASSIFY, EMBED, RERANK, SCORE, QueuedC
 from frontend.routing.registry import WorkerRegistry
 from frontend.routing.replicas import Replicas, wait_for_any
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
-from frontend.routing.scheduler import Scheduler
+from frontend.routing.scheduler import QueueObserver, Scheduler
 from frontend.routing.served_model import ServedModel
 from frontend.routing.stalled_requests import StalledRequests
 from frontend.routing.work import size_of_generation
@@ -310,12 +310,14 @@ class Fleet:
             key=lambda loaded: (loaded.expires_unix_ns != 0, -loaded.expires_unix_ns),
         )
 
-    async def load(self, model: ServedModel, request: pb.LoadRequest) -> None:
+    async def load(
+        self, model: ServedModel, request: pb.LoadRequest, observer: QueueObserver | None = None
+    ) -> None:
         """Load the model on every replica that can be reached, by a host if there is none. Raises the last
         one's error if all fail.
         """
         await self._replicas.use(
-            model, lambda workers: wait_for_any(worker.load_model(request) for worker in workers)
+            model, lambda workers: wait_for_any(worker.load_model(request) for worker in workers), observer
         )
 
     async def unload(self, model: ServedModel) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from drover.durations import NS_PER_SECOND
-from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere, RetryLater
+from drover.errors import DroverError, EngineStalled, ProtocolBroken, QueueFull, RetryElsewhere
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.adapters import AdapterDelivery
 from frontend.routing.backends.base import Worker
@@ -19,7 +19,6 @@ from frontend.routing.backends.unary_call import UnaryCall
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.failover import FailoverObserver, new_attempt_id
 from frontend.routing.fair_queue import Ticket
-from frontend.routing.model_queue import QueueWait
 from frontend.routing.retry import RetryBudget, RetryPolicy, jitter
 from frontend.routing.scheduler import Scheduler
 from frontend.routing.served_model import ServedModel
@@ -99,7 +98,9 @@ class QueuedCalls:
         self.stalled.check(request)
         load_ns = 0
         while True:
-            permit, wait = await self._acquire(model, ticket, retries, affinity, observer)
+            permit, wait = await self.scheduler.acquire_observed(
+                model, ticket, retries.failed, observer, affinity
+            )
             load_ns += round(wait.load_seconds * NS_PER_SECOND)
             if wait.position > 0:
                 ticket = replace(ticket, requeued=True)
@@ -122,23 +123,6 @@ class QueuedCalls:
                     raise
                 observer.retried(error)
             await jitter()
-
-    async def _acquire(
-        self,
-        model: ServedModel,
-        ticket: Ticket,
-        retries: RetryPolicy,
-        affinity: bytes | None,
-        observer: FailoverObserver,
-    ) -> tuple[WorkerPermit, QueueWait]:
-        observer.queued()
-        try:
-            permit, wait = await self.scheduler.acquire(model, ticket, retries.failed, affinity)
-        except RetryLater as error:
-            observer.not_queued(error)
-            raise
-        observer.waited(wait)
-        return permit, wait
 
     async def _attempt(
         self,

@@ -14,7 +14,7 @@ from drover.errors import DroverError, RetryElsewhere, WorkerDraining, WorkerUnr
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.managed_worker import ManagedWorker
-from frontend.routing.scheduler import Scheduler
+from frontend.routing.scheduler import QueueObserver, Scheduler
 from frontend.routing.served_model import ServedModel
 
 _log = logging.getLogger("drover.fleet")
@@ -27,19 +27,25 @@ class Replicas:
         self._scheduler = scheduler
         self._hosts = hosts
 
-    async def until_loaded(self, model: ServedModel) -> None:
+    async def until_loaded(self, model: ServedModel, observer: QueueObserver | None = None) -> None:
         """Wait in the model's queue until a worker serves it, if a host has to start one."""
         if not self._scheduler.replicas(model) and self._can_load(model):
-            permit, _ = await self._scheduler.acquire(model, Ticket(), {})
+            if observer is None:
+                permit, _ = await self._scheduler.acquire(model, Ticket(), {})
+            else:
+                permit, _ = await self._scheduler.acquire_observed(model, Ticket(), {}, observer)
             permit.release()
 
     async def use(
-        self, model: ServedModel, call: Callable[[Sequence[ManagedWorker]], Awaitable[None]]
+        self,
+        model: ServedModel,
+        call: Callable[[Sequence[ManagedWorker]], Awaitable[None]],
+        observer: QueueObserver | None = None,
     ) -> None:
         """Make a call with all replicas that can be reached, of which a host starts one if there is none;
         once more if they end at that moment. Raises NoWorkerReady, and what `call` raises.
         """
-        await self.until_loaded(model)
+        await self.until_loaded(model, observer)
         workers = self._scheduler.require_ready(model)
         try:
             await call(workers)

@@ -11,8 +11,9 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from drover.errors import NoWorkerReady, RetryElsewhere
+from drover.errors import DroverError, NoWorkerReady, RetryElsewhere, RetryLater
 from frontend.routing.capacity import WorkerPermit
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.hosts.hosts import Hosts
@@ -30,6 +31,17 @@ _POLL_SECONDS = 0.1
 
 Failures = Mapping[ManagedWorker, float]
 """Workers that failed under one request and when (time.monotonic); infinity: they never can serve it."""
+
+
+class QueueObserver(Protocol):
+    """Receives how a request waits for a worker."""
+
+    def queued(self) -> None:
+        """It asks for a worker; `waited` or `not_queued` follows, unless it is cancelled."""
+
+    def waited(self, wait: QueueWait) -> None: ...
+
+    def not_queued(self, error: DroverError) -> None: ...
 
 
 class Scheduler:
@@ -79,6 +91,24 @@ class Scheduler:
         permit, wait = await queue.acquire(ticket, select, check_ready=lambda: self._check_ready(model))
         if wait.load_seconds:
             wait = replace(wait, load=self._load_of(permit.worker.address))
+        return permit, wait
+
+    async def acquire_observed(
+        self,
+        model: ServedModel,
+        ticket: Ticket,
+        failed: Failures,
+        observer: QueueObserver,
+        affinity: bytes | None = None,
+    ) -> tuple[WorkerPermit, QueueWait]:
+        """`acquire`, of which the observer learns."""
+        observer.queued()
+        try:
+            permit, wait = await self.acquire(model, ticket, failed, affinity)
+        except RetryLater as error:
+            observer.not_queued(error)
+            raise
+        observer.waited(wait)
         return permit, wait
 
     def _load_of(self, address: str) -> HostLoad | None:

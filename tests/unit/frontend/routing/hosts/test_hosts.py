@@ -143,8 +143,10 @@ async def test_load_and_unload(fleet: Fleet) -> None:
     model = fleet.find(name("one"))
     assert model is not None
     await fleet.unload(model)
+    observer = _Waits()
     async with asyncio.timeout(SECONDS):
-        await fleet.load(model, pb.LoadRequest())
+        await fleet.load(model, pb.LoadRequest(), observer)
+    assert [wait.load is not None for wait in observer.waits] == [True]
     assert [each.model.name.short for each in fleet.loaded()] == ["one:latest"]
     await fleet.unload(model)
     await until(lambda: fleet.loaded() == [], SECONDS, "the model is unloaded")
