@@ -19,6 +19,8 @@ from drover.errors import InvalidRequest
 _MAX_KEYS = 4096
 _MAX_TENSORS = 65_536
 _MAX_DIMENSIONS = 4
+# Vocabularies and their merges have less than a million. Libraries need some 200 bytes for each.
+_MAX_TEXTS = 2_097_152
 _MAX_SHOWN = 100
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
@@ -98,6 +100,7 @@ class _BoundedReader:
         self._end = min(file.seek(0, 2), limit_bytes)
         file.seek(0)
         self._what = what
+        self._texts = 0
         self.limit_bytes = limit_bytes
         self.at = 0
 
@@ -129,6 +132,12 @@ class _BoundedReader:
         if items in _SCALARS:
             self.take(count * struct.calcsize(f"<{_SCALARS[items]}"))
         elif items == _TEXT:
+            self._texts += count
+            if self._texts > _MAX_TEXTS:
+                raise InvalidRequest(
+                    f"{self._what}: the GGUF file claims lists of {self._texts} texts; at most {_MAX_TEXTS} "
+                    "are read"
+                )
             # Each has at least its length, so that the loop ends where the data does.
             for _ in range(count):
                 self.take(int(self.scalar("Q")))

@@ -145,8 +145,12 @@ def test_without_sglang_the_error_says_how_to_get_it(store: Store) -> None:
         ({"a.gguf": gguf_header(1, 1 << 60)}, "claims 1152921504606846976 metadata keys"),
         ({"a.gguf": gguf_header(0, 1) + struct.pack("<Q", 1 << 62)}, "cut off, or longer"),
         (
-            {"a.gguf": gguf_header(0, 1) + b"\1\0\0\0\0\0\0\0k" + struct.pack("<IIQ", 9, 8, 1 << 62)},
+            {"a.gguf": gguf_header(0, 1) + b"\1\0\0\0\0\0\0\0k" + struct.pack("<IIQ", 9, 8, 1000)},
             "cut off",
+        ),
+        (
+            {"a.gguf": gguf_header(0, 1) + b"\1\0\0\0\0\0\0\0k" + struct.pack("<IIQ", 9, 8, 1 << 62)},
+            "claims lists of 4611686018427387904 texts; at most 2097152 are read",
         ),
         ({"model.safetensors": safetensors()}, r"no config\.json"),
         ({"model.safetensors": safetensors(), "config.json": b"{"}, "not JSON"),

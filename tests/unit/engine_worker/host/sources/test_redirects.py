@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiohttp import web
 
 from drover.errors import DroverError, SourceFailed
+from engine_worker.host.sources import http
 from engine_worker.host.sources.http import SourceClient
 from engine_worker.host.sources.redirects import check_target, target_of
 from tests.unit.engine_worker.host.sources.registry import FakeRegistry, serving
@@ -64,3 +68,24 @@ async def test_a_pull_that_is_led_astray_ends(leads_to: str) -> None:
         finally:
             await client.close()
     assert 1 <= len(registry.seen) <= 6
+
+
+async def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_ANSWER_SECONDS", 0.2)
+
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while request.transport is not None and not request.transport.is_closing():
+            await answer.write(b" ")
+            await asyncio.sleep(0.01)
+        return answer
+
+    registry, client = FakeRegistry(), SourceClient()
+    registry.manifest = trickle  # type: ignore[method-assign]  # of this one only
+    async with serving(registry) as url:
+        try:
+            with pytest.raises(SourceFailed, match="cannot be reached: TimeoutError"):
+                await client.get(f"{url}{PATH}", {}, 1 << 20)
+        finally:
+            await client.close()
