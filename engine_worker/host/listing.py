@@ -46,9 +46,11 @@ class Listing:
         return self._models
 
     def _is_current(self, made: _Made) -> bool:
-        """A shortage counts for a time."""
-        is_same = self._catalog.loads.get(made.model.key) is made.record
-        return is_same and made.needs == self._catalog.needs(made.model)
+        """What a record says changes only where it has a shortage, which counts for a time."""
+        if self._catalog.loads.get(made.model.key) is not made.record:
+            return False
+        is_short = made.record is not None and made.record.shortage is not None
+        return not is_short or made.needs == self._catalog.needs(made.model)
 
     def _make(self, model: StoredModel) -> _Made:
         known = self._made.get(model.name.short)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,14 @@ _WILDCARDS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
+class _Listed:
+    """A model of the store, and the same under each of its names."""
+
+    stored: host_pb2.StoredModel
+    served: Sequence[ServedModel]
+
+
+@dataclass(frozen=True, slots=True)
 class HostEvents:
     """`changed`: the state has changed, or the host is lost; `models_changed`: and so have its models;
     `load_failed`: it could not load the model with a key, and why.
@@ -54,7 +62,7 @@ class WatchedHost:
         """By the models' keys; none while the host is away."""
         self.stored: Mapping[str, host_pb2.StoredModel] = {}
         self.served: Mapping[str, ServedModel] = {}
-        self._listed: dict[str, host_pb2.StoredModel] = {}
+        self._listed: dict[str, _Listed] = {}
         """By the first name of its card."""
         self.is_known = asyncio.Event()
         """Set once the host has answered or failed for the first time."""
@@ -156,19 +164,18 @@ class WatchedHost:
     def _update_models(self, state: host_pb2.HostState) -> bool:
         """True if they have changed."""
         if state.HasField("stored"):
-            self._listed = {each.card.names[0]: each for each in state.stored.models}
-        elif state.changed_models or state.removed_models:
-            self._listed.update((each.card.names[0], each) for each in state.changed_models)
-            for name in state.removed_models:
-                self._listed.pop(name, None)
-        else:
+            self._listed.clear()
+        elif not state.changed_models and not state.removed_models:
             return False
+        for each in (*state.stored.models, *state.changed_models):
+            self._listed[each.card.names[0]] = _Listed(each, under_each_name(each.card))
+        for name in state.removed_models:
+            self._listed.pop(name, None)
         for field in _MODELS:
             state.ClearField(field)
-        self.stored = {each.card.manifest: each for each in self._listed.values()}
-        self.served = {
-            model.name.key: model for each in self._listed.values() for model in under_each_name(each.card)
-        }
+        listed = self._listed.values()
+        self.stored = {each.stored.card.manifest: each.stored for each in listed}
+        self.served = {model.name.key: model for each in listed for model in each.served}
         return True
 
     def _on_lost(self, reason: str) -> None:
