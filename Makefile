@@ -23,7 +23,7 @@ JOBS ?= 2
 BY_FILE = -n $(JOBS) --dist loadfile
 ALONE = tests/chaos/test_crowds.py tests/chaos/test_frontends_drain.py
 # A unit test waits half of its time.
-OFTEN_WAITING = -n $$((2 * $(JOBS))) --dist worksteal
+OFTEN_WAITING = -n $$(($(JOBS) + 1)) --dist worksteal
 
 # SGLang's environment lives outside the checkout; making it, once, takes minutes.
 SGLANG_PY = $$(scripts/setup.sh sglang)
