@@ -67,6 +67,15 @@ ALL_ELSE: Values = {
     "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
     "grafanaDashboard": {"enabled": True, "namespace": "monitoring"},
     "serviceAccount": {"annotations": {"a": "b"}},
+    "hosts": {
+        "enabled": True,
+        "registrySecret": "registries",
+        "hubTokenSecret": {"name": "hub"},
+        "store": {"size": "10Gi", "storageClass": "fast"},
+        "env": [{"name": "TZ", "value": "UTC"}],
+        "podAnnotations": {"a": "b"},
+        "priorityClassName": "high",
+    },
     "models": [
         {
             "name": "shared",

@@ -192,6 +192,24 @@ def test_a_database_url_is_a_secret() -> None:
     assert holder["kind"] == "Secret"
 
 
+def test_hosts_have_credentials_of_registries_and_hubs() -> None:
+    values: Values = {"registrySecret": "registries", "hubTokenSecret": {"name": "hub"}, "memoryMib": 0}
+    hosts = one(manifests({"hosts": {"enabled": True, **values}}), "StatefulSet", "drover-host")
+    pod = at(hosts, "spec", "template", "spec")
+    container = at(pod, "containers", 0)
+
+    assert environment(container)["DOCKER_CONFIG"] == "/etc/drover/registry"
+    (volume,) = [each for each in rows(pod, "volumes") if at(each, "name") == "registry"]
+    assert at(volume, "secret", "items") == [{"key": ".dockerconfigjson", "path": "config.json"}]
+    assert {"name": "registry", "mountPath": "/etc/drover/registry", "readOnly": True} in rows(
+        container, "volumeMounts"
+    )
+    (token,) = [each for each in rows(container, "env") if at(each, "name") == "HF_TOKEN"]
+    assert at(token, "valueFrom", "secretKeyRef") == {"name": "hub", "key": "token"}
+    # The host takes it from the limit of its container.
+    assert "DROVER_HOST_MEMORY_MIB" not in environment(container)
+
+
 def test_a_model_cache_is_each_workers_or_shared() -> None:
     items = manifests(EXAMPLES["gpu"])
     each = one(items, "StatefulSet", "drover-qwen3-8b")

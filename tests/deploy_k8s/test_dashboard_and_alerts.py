@@ -101,7 +101,7 @@ def test_prometheus_shows_frontends_its_key() -> None:
 
 
 def test_hosts_are_scraped() -> None:
-    items = manifests({**ALL_ELSE, "hosts": {"enabled": True}})
+    items = manifests(ALL_ELSE)
     (monitor,) = [item for item in of_kind(items, "ServiceMonitor") if name_of(item).endswith("-worker")]
     (service,) = [item for item in of_kind(items, "Service") if name_of(item).endswith("-host")]
     (hosts,) = [item for item in of_kind(items, "StatefulSet") if name_of(item).endswith("-host")]

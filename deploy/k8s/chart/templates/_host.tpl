@@ -47,6 +47,17 @@ app.kubernetes.io/component: host
 {{- with include "drover.settings" (dict "prefix" "DROVER_HOST_" "settings" $hosts.settings) | trim }}
 {{ . }}
 {{- end }}
+{{- with $hosts.registrySecret }}
+- name: DOCKER_CONFIG
+  value: /etc/drover/registry
+{{- end }}
+{{- with $hosts.hubTokenSecret.name }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $hosts.hubTokenSecret.key }}
+{{- end }}
 # The root file system cannot be written.
 - name: HOME
   value: /tmp
