@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,10 +50,10 @@ class Hosts:
         self.hosts[number].signal(signal.SIGKILL)
         self.hosts[number].wait()
 
-    def restart(self, number: int, *flags: str, within: Sequence[str] = ()) -> None:
+    def restart(self, number: int, *flags: str) -> None:
         log, address = self.folder / f"host{number}-again.log", self.hosts[number].address
         self.hosts[number] = self.processes.enter_context(
-            host(log, self.stores[number], *FLAGS, *flags, address=address, within=within)
+            host(log, self.stores[number], *FLAGS, *flags, address=address)
         )
 
 

@@ -16,7 +16,8 @@ import httpx
 import orjson
 import pytest
 
-from tests.chaos.hosts import FLAGS, SECONDS, SIMULATOR
+from tests.chaos.clients import Crowd
+from tests.chaos.hosts import FLAGS, SECONDS, SIMULATOR, all_whole, request
 from tests.support.hosts import host, put_simulated, worker_pids
 from tests.support.processes import frontend
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
@@ -108,12 +109,14 @@ async def test_a_disk_that_fills_during_a_pull(full: Full) -> None:
     full.registry.cut_after, full.registry.stops = [MIB], True
     pulling = asyncio.create_task(full.pull("half"))
     await until(lambda: len(full.registry.ranges) > 1, SECONDS, "the download is continued")
+    crowd = Crowd(str(full.client.base_url))
+    crowd.send([request("one") for _ in range(8)])
     filler = full.fill()
     full.registry.gate.set()
     assert "cannot be written: No space left on device" in (await pulling)["error"]
     assert await full.tags() == {"one:latest"}
     # What is in memory still answers.
-    assert (await full.generate()).status_code == 200
+    await all_whole([crowd])
     filler.unlink()
     assert (await full.pull("half"))["status"] == "success"
     assert full.registry.ranges[-2].startswith("bytes=")

@@ -98,10 +98,8 @@ class SourceClient:
             await asyncio.sleep(pause * 2 ** (attempts - 1))
 
     async def _blocks(self, file: RemoteFile, partial: PartialBlob) -> AsyncIterator[int]:
-        url, wanted = (
-            file.url,
-            {**file.headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})},
-        )
+        url = file.url
+        wanted = {**file.headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})}
         async with await self.send("GET", url, wanted) as answer:
             if answer.status in _REFUSED:
                 raise NotTransferable(file.refused or await self.refusal(url))
