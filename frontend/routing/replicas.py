@@ -29,7 +29,7 @@ class Replicas:
 
     async def until_loaded(self, model: ServedModel, observer: QueueObserver | None = None) -> None:
         """Wait in the model's queue until a worker serves it, if a host has to start one."""
-        if not self._scheduler.replicas(model) and self._can_load(model):
+        if not self._scheduler.replicas(model) and self._hosts.can_load(model.kind[0]):
             if observer is None:
                 permit, _ = await self._scheduler.acquire(model, Ticket(), {})
             else:
@@ -57,7 +57,7 @@ class Replicas:
 
     async def unload(self, model: ServedModel) -> None:
         """Raises NoWorkerReady, and the last one's error if all fail, but not if a host has ended them."""
-        if not self._scheduler.replicas(model) and self._can_load(model):
+        if not self._scheduler.replicas(model) and self._hosts.has(model.kind[0]):
             return
         workers = self._scheduler.require_ready(model)
         try:
@@ -80,9 +80,6 @@ class Replicas:
                 break
             await asyncio.sleep(_POLL_SECONDS)
         return not is_there
-
-    def _can_load(self, model: ServedModel) -> bool:
-        return self._hosts.can_load(model.kind[0])
 
 
 async def wait_for_any(calls: Iterable[Awaitable[object]]) -> None:

@@ -137,6 +137,8 @@ async def test_what_no_engine_can_serve_fails_with_the_reason(tmp_path: Path) ->
         for asking in (generate(fleet, "one"), fleet.load(model, pb.LoadRequest())):
             with pytest.raises(NoWorkerReady, match="'one:latest' cannot be served: --engine-for"):
                 await asking
+        # It is not in memory.
+        await fleet.unload(model)
 
 
 async def test_load_and_unload(fleet: Fleet) -> None:
