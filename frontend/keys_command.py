@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from drover.errors import DroverError, InvalidRequest
+from drover.json_value import Json
 from frontend.access.key import Role
 from frontend.access.key_rows import KeyRows
 from frontend.access.secret import digest_of, new_id, new_secret
@@ -157,21 +158,10 @@ def _with_secret(stored: StoredKey, secret: str, rows: KeyRows, as_json: bool) -
     )
 
 
-def _as_json(stored: StoredKey) -> dict[str, object]:
-    key = stored.key
-    return {
-        "id": key.id,
-        "name": key.name,
-        "role": key.role.value,
-        "state": stored.state(),
-        "models": list(key.models),
-        "requests_per_minute": key.limits.requests_per_minute,
-        "tokens_per_minute": key.limits.tokens_per_minute,
-        "streams": key.limits.streams,
-        "priority": key.priority,
-        "weight": key.weight,
+def _as_json(stored: StoredKey) -> dict[str, Json]:
+    return stored.described() | {
         "created": _time(stored.created_unix),
-        "expires": _time(key.expires_unix),
+        "expires": _time(stored.key.expires_unix),
         "revoked": _time(stored.revoked_unix),
     }
 

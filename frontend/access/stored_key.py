@@ -10,6 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Len
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from drover.json_value import Json
 from frontend.access.key import Key, KeyLimits, Role
 from frontend.access.secret import check_digest
 
@@ -142,6 +143,22 @@ class StoredKey:
             return "revoked"
         expires = self.key.expires_unix
         return "expired" if expires is not None and expires <= (now or time.time()) else "active"
+
+    def described(self) -> dict[str, Json]:
+        """For lists in JSON, without secrets and times."""
+        key, limits = self.key, self.key.limits
+        return {
+            "id": key.id,
+            "name": key.name,
+            "role": key.role.value,
+            "state": self.state(),
+            "models": list(key.models),
+            "requests_per_minute": limits.requests_per_minute,
+            "tokens_per_minute": limits.tokens_per_minute,
+            "streams": limits.streams,
+            "priority": key.priority,
+            "weight": key.weight,
+        }
 
 
 def first_problem(error: ValidationError) -> str:

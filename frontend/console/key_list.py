@@ -15,18 +15,4 @@ def key_list(keys: Iterable[StoredKey]) -> list[Json]:
 
 
 def _key(stored: StoredKey) -> Json:
-    key, limits = stored.key, stored.key.limits
-    return {
-        "id": key.id,
-        "name": key.name,
-        "role": key.role.value,
-        "state": stored.state(),
-        "models": list(key.models),
-        "requests_per_minute": limits.requests_per_minute,
-        "tokens_per_minute": limits.tokens_per_minute,
-        "streams": limits.streams,
-        "priority": key.priority,
-        "weight": key.weight,
-        "created": stored.created_unix,
-        "expires": key.expires_unix,
-    }
+    return stored.described() | {"created": stored.created_unix, "expires": stored.key.expires_unix}
