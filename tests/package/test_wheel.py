@@ -37,12 +37,17 @@ def test_without_the_extra_the_frontend_runs_and_the_worker_names_it(without_ext
     assert "Traceback" not in refused.stderr
 
 
-def test_both_commands_say_what_they_take_and_which_version_they_are(installed: Environment) -> None:
-    for command in ("drover-frontend", "drover-worker"):
+def test_each_command_says_what_it_takes_and_which_version_it_is(installed: Environment) -> None:
+    for command in ("drover-frontend", "drover-worker", "drover-host"):
         help_of = installed.run(command, "--help")
         assert (help_of.returncode, help_of.stderr) == (0, "")
         assert help_of.stdout.startswith(f"usage: {command} ")
         assert installed.run(command, "--version").stdout == f"drover {__version__}\n"
+
+
+def test_a_store_without_models_is_listed(installed: Environment, tmp_path: Path) -> None:
+    listed = installed.run("drover-host", "list", "--store", str(tmp_path))
+    assert listed.stdout.split() == ["NAME", "SIZE", "MiB", "MEMORY", "MiB", "ENGINE", "STATE"], listed.stderr
 
 
 def test_both_tiers_answer_a_chat(installed: Environment) -> None:
