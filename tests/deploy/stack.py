@@ -15,7 +15,18 @@ _MAKE_SECONDS = 540.0
 _DOCKER_SECONDS = 60.0
 # Settings of the environment that runs the tests are not for the stack.
 _SETTINGS = frozenset(
-    "BIND DATABASE_URL ENGINE FRONTENDS GPU MODEL MODELS TLS TRUSTED_PROXIES WORKERS".split()
+    [
+        "BIND",
+        "DATABASE_URL",
+        "ENGINE",
+        "FRONTENDS",
+        "GPU",
+        "MODEL",
+        "MODELS",
+        "TLS",
+        "TRUSTED_PROXIES",
+        "WORKERS",
+    ]
 )
 
 
