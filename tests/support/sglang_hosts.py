@@ -45,5 +45,12 @@ def tree_of(pid: int) -> Sequence[psutil.Process]:
 
 
 def have_ended(tree: Sequence[psutil.Process]) -> bool:
-    """Zombies have not: nothing waits for them."""
-    return not any(each.is_running() for each in tree)
+    """Zombies have: the machine's init process forgets them soon."""
+    return not any(_runs(each) for each in tree)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
