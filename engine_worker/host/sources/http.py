@@ -162,6 +162,8 @@ class SourceClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 trust_env=True,
+                # Sizes and digests are those of the files, and hubs compress small ones for who takes that.
+                headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS

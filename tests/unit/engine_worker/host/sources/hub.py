@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from aiohttp import web
 from engine_worker.host.sources.pulls import git_id_of
 
 COMMIT = "c" * 40
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -102,10 +103,19 @@ class FakeHub:
         return bool(self.token) and request.headers.get("Authorization") != f"Bearer {self.token}"
 
 
+@web.middleware
+async def _compressing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """As the real one: answers are compressed for clients that take that."""
+    answer = await handler(request)
+    if isinstance(answer, web.Response):
+        answer.enable_compression()
+    return answer
+
+
 @asynccontextmanager
 async def serving(hub: FakeHub) -> AsyncIterator[FakeHub]:
     """The hub, and its storage on another host."""
-    api, storage = web.Application(), web.Application()
+    api, storage = web.Application(middlewares=[_compressing]), web.Application()
     api.router.add_get("/api/models/{org}/{repo}", hub.info)
     api.router.add_get("/api/models/{org}/{repo}/revision/{revision}", hub.info)
     api.router.add_get("/api/models/{org}/{repo}/tree/{revision}", hub.tree)
