@@ -13,6 +13,7 @@ from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.adapters.fit import read_fitting
 from engine_worker.host.models.base import Reader
+from engine_worker.host.models.catalog import without_tensors
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.models.simulated import SIMULATED
 from engine_worker.host.store.manifest import (
@@ -33,6 +34,8 @@ from engine_worker.settings import WorkerSettings
 
 _GGUF = b"GGUF"
 _MAX_RANK: int = WorkerSettings.model_fields["max_adapter_rank"].default
+# Frontends keep it of every model in a store.
+_MAX_CARD_BYTES = 8 * 1024 * 1024
 # Reading them runs what is in them.
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -62,12 +65,13 @@ class Creation:
             return
         if not any(path.endswith(".safetensors") for path in files):
             raise InvalidRequest("the files are neither GGUF nor safetensors")
-        for path, digest in sorted(files.items()):
-            title = PurePosixPath(path).name
-            if path.endswith(_PICKLED):
-                raise InvalidRequest(f"{title}: pickled weights are not taken, since reading them runs code")
+        named: dict[str, str] = {}
+        # Of several with one name the one nearest to the top: clients send those of subfolders, too.
+        for path, digest in sorted(files.items(), key=lambda item: item[0].count("/")):
+            named.setdefault(PurePosixPath(path).name, digest)
+        for title, digest in sorted(named.items()):
             if not is_file_name(title):
-                raise InvalidRequest(f"{path[:200]!r} is no plain file name")
+                raise InvalidRequest(f"{title[:200]!r} is no plain file name")
             yield Layer(FILE, digest, self._size(digest), title)
 
     def _adapter(self, files: Mapping[str, str]) -> Iterator[Layer]:
@@ -87,14 +91,26 @@ class Creation:
                 yield self._put(media_type, text.encode())
 
     def check(self, name: ModelName, manifest: Manifest) -> None:
-        """Raises InvalidRequest for files that make no model, for an adapter that does not fit it, and for a
-        simulated one: its flags are for operators only.
+        """Raises InvalidRequest for files that make no model, pickled weights, texts that are too long, an
+        adapter that does not fit, and a simulated model: its flags are for operators only.
         """
         if manifest.of_type(SIMULATED):
             raise InvalidRequest("simulated models are put into a store by its operator, and not pulled")
+        for layer in manifest.of_type(FILE):
+            if layer.title.endswith(_PICKLED):
+                raise InvalidRequest(
+                    f"{layer.title}: pickled weights are not taken, since reading them runs code"
+                )
         try:
-            if not any(read(name, manifest, ModelSettings()) is not None for read in self.readers):
+            read = (reader(name, manifest, ModelSettings()) for reader in self.readers)
+            model = next((each for each in read if each is not None), None)
+            if model is None:
                 raise InvalidRequest("the files make no model of a kind that is known")
+            if (length := without_tensors(model.card).ByteSize()) > _MAX_CARD_BYTES:
+                raise InvalidRequest(
+                    f"the model's template, licences and other texts have {length} bytes together; at most "
+                    f"{_MAX_CARD_BYTES} are taken"
+                )
             if manifest.of_type(ADAPTER):
                 self._check_adapter(name, manifest)
         except (OSError, ValueError) as error:

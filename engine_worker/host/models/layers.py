@@ -31,6 +31,7 @@ from engine_worker.parameters import SAMPLING_PARAMETERS, STARTING_PARAMETERS, r
 from engine_worker.settings import Task
 
 _MAX_TEXT_BYTES = 1024 * 1024
+_MAX_LICENSES = 64
 # Linux allows 128 KiB for each argument of a command.
 _MAX_FLAG_BYTES = 100_000
 
@@ -156,7 +157,11 @@ def jinja_of(store: Store, manifest: Manifest) -> str:
 
 
 def licenses_of(store: Store, manifest: Manifest) -> list[str]:
-    return [text_of(store.blobs.path(layer.digest)) for layer in manifest.of_type(LICENSE)]
+    """Each once. Raises ValueError for more than models have."""
+    digests = dict.fromkeys(layer.digest for layer in manifest.of_type(LICENSE))
+    if len(digests) > _MAX_LICENSES:
+        raise ValueError(f"the model has {len(digests)} licences; at most {_MAX_LICENSES} are read")
+    return [text_of(store.blobs.path(digest)) for digest in digests]
 
 
 def text_of(path: Path) -> str:

@@ -28,7 +28,7 @@ from engine_worker.host.models.model_settings import (
 from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
-from engine_worker.host.store.manifest import ADAPTER, MODEL, Layer, Manifest
+from engine_worker.host.store.manifest import ADAPTER, FILE, LICENSE, MODEL, Layer, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.settings import WorkerSettings
 from tests.support.adapter_upload import files_of
@@ -192,6 +192,47 @@ def test_a_simulated_model_is_not_taken_from_others(store: Store) -> None:
     manifest = Manifest([Layer(SIMULATED, put_blob(store, data), len(data))])
     with pytest.raises(InvalidRequest, match="put into a store by its operator"):
         Creation(store, [SimulatedReader(store)]).check(name("made"), manifest)
+
+
+def test_pickled_weights_are_not_pulled_either(store: Store, creation: Creation) -> None:
+    files = {"config.json": json.dumps(CONFIG).encode(), "pytorch_model.bin": b"x"}
+    layers = [Layer(FILE, put_blob(store, data), len(data), title) for title, data in files.items()]
+    with pytest.raises(InvalidRequest, match=r"pytorch_model\.bin: pickled weights are not taken"):
+        creation.check(name("made"), Manifest(layers))
+
+
+def test_files_of_subfolders_do_not_replace_those_of_the_top(store: Store, creation: Creation) -> None:
+    """Ollama's CLI sends them too."""
+    files = {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG).encode()}
+    create(store, creation, {**files, "a/config.json": b"[]", "onnx/config.json": b"[]"})
+    titles = [layer.title for layer in store.find(name("made")).of_type(FILE)]
+    assert titles == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("licenses", "words"),
+    [
+        ([f"{number}" for number in range(65)], "has 65 licences; at most 64 are read"),
+        ([f"{number}" + "a" * 1_000_000 for number in range(9)], "texts have 9001093 bytes together"),
+    ],
+)
+def test_a_description_is_bounded(
+    store: Store, creation: Creation, gguf: bytes, licenses: Sequence[str], words: str
+) -> None:
+    """Frontends keep that of every model in memory."""
+    with pytest.raises(InvalidRequest, match=words):
+        create(store, creation, {"a": gguf}, licenses=licenses)
+    assert list(store.models()) == []
+
+
+def test_a_licence_counts_once_however_often_a_manifest_names_it(store: Store, gguf: bytes) -> None:
+    layers = [
+        Layer(MODEL, put_blob(store, gguf), len(gguf)),
+        *[Layer(LICENSE, put_blob(store, b"MIT"), 3)] * 9,
+    ]
+    model = GgufReader(store)(name("made"), Manifest(layers), ModelSettings())
+    assert model is not None
+    assert model.card.licenses == ["MIT"]
 
 
 def test_a_blob_that_was_not_uploaded(creation: Creation) -> None:
