@@ -21,6 +21,8 @@ _log = logging.getLogger("drover.host")
 _CONNECT_SECONDS = 10.0
 # Without a byte for so long, a download is broken off and continued.
 _SILENCE_SECONDS = 30.0
+# A registry checks or moves a whole file before it answers that an upload is complete.
+_COMMIT_SECONDS = 600.0
 _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.5
 # A small answer that takes longer is given up.
@@ -114,36 +116,43 @@ class SourceClient:
                 yield len(block)
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None, source: str = ""
     ) -> aiohttp.ClientResponse:
-        """With what a registry wants to see of who asks. The caller releases the answer.
+        """With what a registry wants to see of who asks. The caller releases the answer. `source`: a URL of
+        the registry, where `url` is an address that it has named.
 
         Raises what aiohttp raises, SourceFailed if the registry gives no token or sends to where no source
         may, NotTransferable if it refuses the credentials.
         """
-        answer, at = await self._follow(method, url, headers, data)
+        source = source or url
+        answer, at = await self._follow(method, url, headers, data, source)
         # What is asked for elsewhere is not for this source's credentials.
-        if answer.status != 401 or "Authorization" in headers or origin_of(at) != origin_of(url):
+        if answer.status != 401 or "Authorization" in headers or origin_of(at) != origin_of(source):
             return answer
         challenges = answer.headers.getall("WWW-Authenticate", [])
         try:
-            is_new = await self._auth.accept(self._opened(), origin_of(url), challenges)
+            is_new = await self._auth.accept(self._opened(), origin_of(source), challenges)
         except BaseException:
             answer.release()
             raise
         if not is_new:
             return answer
         answer.release()
-        return (await self._follow(method, url, headers, data))[0]
+        return (await self._follow(method, url, headers, data, source))[0]
 
     async def _follow(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, source: str
     ) -> tuple[aiohttp.ClientResponse, str]:
         """The answer, and where it came from. Credentials stay with the source's own address."""
         at, session = url, self._opened()
         for _ in range(_MAX_REDIRECTS + 1):
             answer = await session.request(
-                method, at, headers=self._headers(url, at, headers), data=data, allow_redirects=False
+                method,
+                at,
+                headers=self._headers(source, at, headers),
+                data=data,
+                allow_redirects=False,
+                timeout=_timeout(_COMMIT_SECONDS if method == "PUT" else _SILENCE_SECONDS),
             )
             location = answer.headers.get("Location", "")
             if method not in ("GET", "HEAD") or answer.status not in _REDIRECTED or not location:
@@ -152,10 +161,10 @@ class SourceClient:
             at = await target_of(url, at, location)
         raise SourceFailed(f"{host_of(url)}: it redirects more than {_MAX_REDIRECTS} times")
 
-    def _headers(self, url: str, at: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-        if origin_of(url) != origin_of(at):
+    def _headers(self, source: str, at: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if origin_of(source) != origin_of(at):
             return {key: value for key, value in headers.items() if key != "Authorization"}
-        known = self._auth.header(origin_of(url))
+        known = self._auth.header(origin_of(source))
         return {**({"Authorization": known} if known else {}), **headers}
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -165,11 +174,13 @@ class SourceClient:
                 # Sizes and digests are those of the files, and hubs compress small ones for who takes that.
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS
-                ),
+                timeout=_timeout(_SILENCE_SECONDS),
             )
         return self._session
+
+
+def _timeout(silence_seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds)
 
 
 def _check(is_right: bool, url: str, wrong: str) -> None:

@@ -54,7 +54,7 @@ class Pushes:
                 )
         yield host_pb2.Progress(status="pushing manifest")
         headers = {"Content-Type": DOCKER_MANIFEST}
-        async with self._sent("PUT", f"{base}/manifests/{name.tag}", headers, manifest.encode()):
+        async with self._sent(base, "PUT", f"{base}/manifests/{name.tag}", headers, manifest.encode()):
             yield host_pb2.Progress(status="success", manifest=manifest.digest)
 
     def _manifest(self, name: ModelName) -> Manifest:
@@ -68,17 +68,18 @@ class Pushes:
         """Yield how many bytes of the file the registry has."""
         yield 0
         if not await self._has(f"{base}/blobs/{layer.digest}"):
-            async with self._sent("POST", f"{base}/blobs/uploads/", {}, b"") as answer:
+            async with self._sent(base, "POST", f"{base}/blobs/uploads/", {}, b"") as answer:
                 at = await _location(answer)
             path, rest = self.store.blobs.path(layer.digest), b""
             if layer.size_bytes <= _PIECE_BYTES:
                 rest = await asyncio.to_thread(path.read_bytes)
             else:
                 for begin in range(0, layer.size_bytes, _PIECE_BYTES):
-                    at = await self._send_piece(at, path, begin)
+                    at = await self._send_piece(base, at, path, begin)
                     yield min(begin + _PIECE_BYTES, layer.size_bytes)
             mark = "&" if "?" in at else "?"
-            async with self._sent("PUT", f"{at}{mark}{urlencode({'digest': layer.digest})}", _DATA, rest):
+            end = f"{at}{mark}{urlencode({'digest': layer.digest})}"
+            async with self._sent(base, "PUT", end, _DATA, rest):
                 pass
         yield layer.size_bytes
 
@@ -89,13 +90,13 @@ class Pushes:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SourceFailed(f"{host_of(url)} cannot be reached: {words_of(error)}") from error
 
-    async def _send_piece(self, at: str, path: Path, begin: int) -> str:
+    async def _send_piece(self, base: str, at: str, path: Path, begin: int) -> str:
         """Returns where the next one goes."""
         data = await asyncio.to_thread(_read, path, begin)
         headers = {**_DATA, "Content-Range": f"{begin}-{begin + len(data) - 1}"}
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with self._sent("PATCH", at, headers, data) as answer:
+                async with self._sent(base, "PATCH", at, headers, data) as answer:
                     return await _location(answer)
             except SourceFailed:
                 if attempt == _ATTEMPTS:
@@ -103,18 +104,21 @@ class Pushes:
                 await asyncio.sleep(_PAUSE_SECONDS * attempt)
             with suppress(SourceFailed):
                 # It may have come, and only the answer was lost.
-                async with self._sent("GET", at, {}, None) as answer:
+                async with self._sent(base, "GET", at, {}, None) as answer:
                     if answer.headers.get("Range", "").endswith(f"-{begin + len(data) - 1}"):
                         return await _location(answer)
         raise AssertionError
 
     @asynccontextmanager
     async def _sent(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
+        self, base: str, method: str, url: str, headers: Mapping[str, str], data: bytes | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to a request that the registry accepts. Raises NotTransferable, SourceFailed."""
+        """The answer to a request that the registry accepts. Raises NotTransferable, SourceFailed.
+
+        `url` may be elsewhere; the registry at `base` named it.
+        """
         try:
-            async with await self.client.send(method, url, headers, data) as answer:
+            async with await self.client.send(method, url, headers, data, source=base) as answer:
                 if answer.status in (401, 403):
                     raise NotTransferable(await self.client.refusal(url))
                 if answer.status >= 300:

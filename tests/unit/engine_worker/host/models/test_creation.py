@@ -213,7 +213,7 @@ def test_files_of_subfolders_do_not_replace_those_of_the_top(store: Store, creat
     ("licenses", "words"),
     [
         ([f"{number}" for number in range(65)], "has 65 licences; at most 64 are read"),
-        ([f"{number}" + "a" * 1_000_000 for number in range(9)], "texts have 9001093 bytes together"),
+        ([f"{number}" + "a" * 1_000_000 for number in range(9)], r"texts have 900\d{4} bytes together"),
     ],
 )
 def test_a_description_is_bounded(
