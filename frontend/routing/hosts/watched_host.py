@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ from frontend.routing.served_model import ServedModel, under_each_name
 
 if TYPE_CHECKING:
     from drover.v1.host_pb2_grpc import HostAsyncStub
+
+    EnsureCall = grpc.aio.StreamStreamCall[host_pb2.Demands, host_pb2.LoadFailure]
 
 _log = logging.getLogger("drover.fleet")
 _RETRY_SECONDS = 0.25
@@ -195,7 +198,10 @@ class WatchedHost:
 
     async def _ensure(self) -> None:
         while True:
-            call = self.stub.Ensure(self._requests())
+            call = self.stub.Ensure()
+            # Not an iterator for gRPC to read: it would be read after the host has ended the call.
+            writing = asyncio.create_task(self._write_demands(call), name=f"ask host {self.address}: write")
+            writing.add_done_callback(log_task_failure)
             try:
                 async for failure in call:
                     self._events.load_failed(self, failure.digest, error_of_failure(failure.failure))
@@ -207,14 +213,18 @@ class WatchedHost:
                 if is_cancelled():
                     raise
             finally:
+                writing.cancel()
                 call.cancel()
+                await asyncio.wait({writing})
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _requests(self) -> AsyncIterator[host_pb2.Demands]:
-        while True:
-            changed = self._demands_changed.next_change
-            yield host_pb2.Demands(demands=self._demands.values())
-            await changed.wait()
+    async def _write_demands(self, call: EnsureCall) -> None:
+        """Failed writes are not reported here: the reader gets the call's status."""
+        with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            while True:
+                changed = self._demands_changed.next_change
+                await call.write(host_pb2.Demands(demands=self._demands.values()))
+                await changed.wait()
 
 
 def _reason_of(error: grpc.aio.AioRpcError) -> str:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from drover.v1 import engine_pb2, host_pb2
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+
+from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
+from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
 
 
@@ -12,10 +18,10 @@ def stored(text: str, digest: str) -> host_pb2.StoredModel:
 
 
 class _Watched:
-    def __init__(self) -> None:
+    def __init__(self, address: str = "host:1") -> None:
         self.events: list[str] = []
         self.host = WatchedHost(
-            "host:1",
+            address,
             HostEvents(
                 lambda: self.events.append("changed"),
                 lambda: self.events.append("models"),
@@ -56,3 +62,51 @@ async def test_the_last_state_has_no_models() -> None:
     watched = _Watched()
     watched.update(stored=host_pb2.StoredModels(models=[stored("one", "sha256:1")]))
     assert watched.host.state == host_pb2.HostState(id="a")
+
+
+class _Ending(host_pb2_grpc.HostServicer):
+    """Ends each Ensure after its second message."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[str]] = []
+
+    async def Watch(
+        self,
+        request: host_pb2.WatchHostRequest,
+        context: grpc.aio.ServicerContext[host_pb2.WatchHostRequest, host_pb2.HostState],
+    ) -> AsyncIterator[host_pb2.HostState]:
+        yield host_pb2.HostState(id="a")
+        await asyncio.Event().wait()
+
+    async def Ensure(
+        self,
+        request_iterator: AsyncIterator[host_pb2.Demands],
+        context: grpc.aio.ServicerContext[host_pb2.Demands, host_pb2.LoadFailure],
+    ) -> AsyncIterator[host_pb2.LoadFailure]:
+        async for message in request_iterator:
+            self.seen.append([each.model for each in message.demands])
+            yield host_pb2.LoadFailure()
+            if len(self.seen) % 2 == 0:
+                return
+
+
+async def test_a_call_that_the_host_ends_leaves_no_task_and_is_made_anew() -> None:
+    servicer = _Ending()  # type: ignore[abstract]  # this test needs two of its methods
+    server = grpc.aio.server()
+    host_pb2_grpc.add_HostServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    before = asyncio.all_tasks()
+    host = _Watched(f"127.0.0.1:{port}").host
+    host.start()
+    try:
+        await until(lambda: servicer.seen == [[]], 10, "it is asked for nothing")
+        # The change on this call, and all of it on the next one.
+        host.want({"sha256:1": host_pb2.Demand(model="one")})
+        await until(lambda: servicer.seen[1:] == [["one"]] * 2, 10, "it is asked for a model")
+        host.want({"sha256:2": host_pb2.Demand(model="two")})
+        await until(lambda: servicer.seen[3:] == [["two"]] * 2, 10, "it is asked for another one")
+    finally:
+        await host.stop()
+        await server.stop(None)
+    await until(lambda: asyncio.all_tasks() <= before, 10, "no task is left")
