@@ -159,7 +159,9 @@ class FrontendSettings(FleetTlsSettings):
     trusted_proxies: CommaList = Field(default=[])
     """Addresses or networks of proxies whose X-Forwarded-For is used as the client's address."""
     move_wait_seconds: Annotated[float, Ge(0)] = 10.0
-    """How long a request whose worker is lost waits for another worker of the same model."""
+    """How long a request whose worker is lost waits for another worker of the same model, and a new one for
+    a host that has its model and was lost less than so long ago.
+    """
     ollama_version: Annotated[str, AfterValidator(_check_version)] = "0.40.12"
     """The version that /api/version reports; clients switch features by it."""
     max_body_bytes: Annotated[int, Gt(0)] = 100 * 1024 * 1024

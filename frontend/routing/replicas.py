@@ -29,7 +29,7 @@ class Replicas:
 
     async def until_loaded(self, model: ServedModel, observer: QueueObserver | None = None) -> None:
         """Wait in the model's queue until a worker serves it, if a host has to start one."""
-        if not self._scheduler.replicas(model) and self._hosts.can_load(model.kind[0]):
+        if not self._scheduler.replicas(model) and self._scheduler.may_load(model):
             if observer is None:
                 permit, _ = await self._scheduler.acquire(model, Ticket(), {})
             else:

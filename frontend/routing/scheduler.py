@@ -118,7 +118,7 @@ class Scheduler:
     def _check_ready(self, model: ServedModel) -> float | None:
         if self.replicas(model):
             return None
-        if self._hosts.can_load(model.kind[0]):
+        if self.may_load(model):
             return self._load_timeout_seconds
         self.require_ready(model)
         return None
@@ -155,6 +155,11 @@ class Scheduler:
     def replicas(self, model: ServedModel) -> Sequence[ManagedWorker]:
         """The ready workers of `model`, perhaps none."""
         return self._registry.pool(model.kind).ready
+
+    def may_load(self, model: ServedModel) -> bool:
+        """Whether a host can start a worker of `model`, or is away for a moment only."""
+        key, moment = model.kind[0], self._queues.no_worker_timeout_seconds
+        return self._hosts.can_load(key) or self._hosts.may_return(key, moment)
 
     def require_ready(self, model: ServedModel) -> Sequence[ManagedWorker]:
         """The ready workers of `model`. Raises NoWorkerReady, or why no host could start one."""

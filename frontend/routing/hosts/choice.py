@@ -26,18 +26,13 @@ def ranked(hosts: Iterable[WatchedHost], key: str, pending: Pending) -> Sequence
 
     Equal ones are ordered by a hash of host and model, so that frontends agree and models spread.
     """
-    able = [host for host in hosts if _can_load(host, key)]
+    able = [host for host in hosts if host.is_ready and host.can_serve(key)]
     return sorted(able, key=lambda host: _rank(host, key, pending.get(host, 0)))
 
 
 def is_better(one: WatchedHost, other: WatchedHost, key: str, pending: Pending) -> bool:
     """Whether `one` belongs to a better class than `other`, and not only before it in the order."""
     return _rank(one, key, pending.get(one, 0))[0] < _rank(other, key, pending.get(other, 0))[0]
-
-
-def _can_load(host: WatchedHost, key: str) -> bool:
-    stored = host.stored.get(key)
-    return stored is not None and not stored.unusable and host.is_ready
 
 
 def _rank(host: WatchedHost, key: str, pending: int) -> tuple[int, int, bytes]:

@@ -119,6 +119,10 @@ class Hosts:
         """Whether a host can be asked for the model with this key."""
         return bool(self._able(key))
 
+    def may_return(self, key: str, seconds: float) -> bool:
+        """Whether a host that can load the model with this key is away for at most so long."""
+        return any(host.is_away_for(seconds) and host.can_serve(key) for host in self._not_failed(key))
+
     def last_failure(self, key: str) -> DroverError | None:
         """Why a host could not load the model a moment ago, or why none that has its files ever can."""
         failed = (each for (_, of), each in self._failed.items() if of == key)
@@ -202,10 +206,12 @@ class Hosts:
         self._queue_changed.set()
 
     def _able(self, key: str) -> Sequence[WatchedHost]:
+        return ranked(self._not_failed(key), key, self._pending(key))
+
+    def _not_failed(self, key: str) -> Sequence[WatchedHost]:
         now = time.monotonic()
         self._failed = {pair: each for pair, each in self._failed.items() if each.until > now}
-        hosts = [host for host in self._hosts.values() if (host.address, key) not in self._failed]
-        return ranked(hosts, key, self._pending(key))
+        return [host for host in self._hosts.values() if (host.address, key) not in self._failed]
 
     def _pending(self, without: str) -> Pending:
         """Of all models but one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,6 +67,8 @@ class WatchedHost:
         """By the models' keys; none while the host is away."""
         self.stored: Mapping[str, host_pb2.StoredModel] = {}
         self.served: Mapping[str, ServedModel] = {}
+        self._last_ready = -math.inf
+        """When it ceased to be ready (time.monotonic)."""
         self._listed: dict[str, _Listed] = {}
         """By the first name of its card."""
         self.is_known = asyncio.Event()
@@ -93,6 +97,15 @@ class WatchedHost:
     @property
     def is_ready(self) -> bool:
         return self.state is not None and not self.state.draining
+
+    def can_serve(self, key: str) -> bool:
+        """Whether its store has the model with this key, and an engine for it."""
+        stored = self.stored.get(key)
+        return stored is not None and not stored.unusable
+
+    def is_away_for(self, seconds: float) -> bool:
+        """Whether it is lost, or drains, for at most so long: it may only be restarted."""
+        return not self.is_ready and time.monotonic() - self._last_ready <= seconds
 
     def has_ready(self, key: str) -> bool:
         """Whether the model with this key is loaded there, as the host says."""
@@ -154,7 +167,7 @@ class WatchedHost:
         models_changed = self._update_models(state)
         if self.state is None:
             logs.event(_log, logging.INFO, "host joined", host=self.address, models=len(self.stored))
-        self.state = state
+        self._set_state(state)
         self.children = {child.digest: child for child in state.children}
         self._addresses = [
             self._reachable(child.address)
@@ -187,9 +200,15 @@ class WatchedHost:
         elif reason != self._problem:
             logs.event(_log, logging.INFO, "host cannot be reached", host=self.address, reason=reason)
         self._problem = reason
-        self.state, self.children = None, {}
+        self._set_state(None)
+        self.children = {}
         self.is_known.set()
         self._events.changed()
+
+    def _set_state(self, state: host_pb2.HostState | None) -> None:
+        if self.is_ready:
+            self._last_ready = time.monotonic()
+        self.state = state
 
     def _reachable(self, address: str) -> str:
         """A host that listens on all addresses is reached by its own, and so are its workers."""

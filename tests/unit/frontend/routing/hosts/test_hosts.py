@@ -47,9 +47,11 @@ SECONDS = 30.0
 
 
 @asynccontextmanager
-async def fleet_of(*addresses: str, load_timeout_seconds: float = 0) -> AsyncIterator[Fleet]:
+async def fleet_of(
+    *addresses: str, load_timeout_seconds: float = 0, move_wait_seconds: float = 1
+) -> AsyncIterator[Fleet]:
     hosts = Hosts([Static(addresses)])
-    queues = QueueTable(512, 1.0)
+    queues = QueueTable(512, move_wait_seconds)
     fleet = Fleet([], connect, LeastLoad(), queues, 0, hosts, load_timeout_seconds)
     await fleet.start()
     try:
@@ -240,12 +242,29 @@ async def test_a_host_that_is_lost_keeps_its_models_known(tmp_path: Path) -> Non
     put_simulated(tmp_path / "store", ["one"])
     async with AsyncExitStack() as owned:
         async with hosting(tmp_path / "store") as host:
-            fleet = await owned.enter_async_context(fleet_of(host.address))
+            fleet = await owned.enter_async_context(fleet_of(host.address, move_wait_seconds=0))
             await generate(fleet, "one")
         await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host is lost")
         assert fleet.find(name("one")) is not None
         with pytest.raises(NoWorkerReady):
             await generate(fleet, "one")
+
+
+async def test_new_requests_wait_for_a_host_that_restarts(tmp_path: Path) -> None:
+    """As those do that had come before that."""
+    put_simulated(tmp_path / "store", ["one"])
+    address = f"127.0.0.1:{free_port()}"
+    async with AsyncExitStack() as owned:
+        async with hosting(tmp_path / "store", "--listen", address):
+            fleet = await owned.enter_async_context(fleet_of(address, move_wait_seconds=SECONDS))
+        await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host is lost")
+        model = fleet.find(name("one"))
+        assert model is not None
+        asking = asyncio.gather(fleet.load(model, pb.LoadRequest()), generate(fleet, "one"))
+        await until(lambda: fleet.queues.waiting == 2, SECONDS, "both wait")
+        await owned.enter_async_context(hosting(tmp_path / "store", "--listen", address))
+        _, done = await asking
+        assert done.completion_tokens == 3
 
 
 async def test_only_a_host_that_was_there_is_logged_as_lost(
