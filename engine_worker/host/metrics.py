@@ -37,7 +37,7 @@ EVICTIONS = _spec("counter", "evictions", "Models that made room for others.")
 FAILURES = _spec(
     "counter", "worker_failures", "Workers that ended by themselves, by phase: load or serve.", ("phase",)
 )
-PULLS = _spec("counter", "pulls", "Ended pulls, by result: ok or failed.", ("result",))
+PULLS = _spec("counter", "pulls", "Ended pulls, by result: ok, failed or cancelled.", ("result",))
 PULLED = _spec("counter", "pulled_bytes", "Bytes downloaded by pulls.")
 
 GAUGES = (MODELS, LOADED, WAITING, MEMORY, BUDGET, DISK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 
 from drover import logs
 from drover.errors import InvalidRequest, ModelNotFound
@@ -35,6 +36,7 @@ class Catalog:
         self._store = store
         self._readers = readers
         self._records = records
+        self._refreshing = Lock()
         self._read: dict[tuple[str, str], StoredModel | None] = {}
         self._models: Mapping[str, StoredModel] = {}
         self._by_key: Mapping[str, StoredModel] = {}
@@ -61,7 +63,11 @@ class Catalog:
         return self._by_key.get(key)
 
     def refresh(self) -> None:
-        """Read what has changed in the store."""
+        """Read what has changed in the store. One at a time: the last one to end has read the store last."""
+        with self._refreshing:
+            self._refresh()
+
+    def _refresh(self) -> None:
         read = {
             (name.full, manifest.digest): self._read_once(name, manifest)
             for name, manifest in self._store.models()

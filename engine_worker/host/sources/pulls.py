@@ -21,6 +21,7 @@ from engine_worker.host.store.manifest import Layer, Manifest
 from engine_worker.host.store.store import Store
 
 _log = logging.getLogger("drover.host")
+_SUCCESS = "success"
 _SHORT_DIGEST = 12
 _STEP_SECONDS = 0.1
 _MAX_SMALL_BYTES = 32 << 20
@@ -39,6 +40,13 @@ class _Pull:
     callers: int = 0
     error: DroverError | None = None
     is_over: bool = False
+
+    @property
+    def result(self) -> str:
+        """As metrics name it, once it is over."""
+        if self.error is not None:
+            return "failed"
+        return "ok" if f"{_SUCCESS} " in self.steps else "cancelled"
 
     def report(self, status: str, layer: Layer | None = None, completed: int = 0, manifest: str = "") -> None:
         step = host_pb2.Progress(status=status, manifest=manifest)
@@ -110,7 +118,7 @@ class Pulls:
             manifest = await asyncio.to_thread(self._list, name, remote, files)
             logs.event(_log, logging.INFO, "pulled a model", model=name.short, mib=manifest.size_bytes >> 20)
             await self._on_change()
-            pull.report("success", manifest=manifest.digest)
+            pull.report(_SUCCESS, manifest=manifest.digest)
         except DroverError as error:
             pull.error = error
         except Exception as error:  # noqa: BLE001 - the callers must get an end
@@ -118,7 +126,7 @@ class Pulls:
             pull.error = internal_error(error)
         finally:
             pull.is_over = True
-            self._counts.pulls.labels("failed" if pull.error else "ok").inc()
+            self._counts.pulls.labels(pull.result).inc()
             del self._running[name.key]
             pull.changed.notify()
 
@@ -202,7 +210,7 @@ async def _followed(pull: _Pull) -> AsyncGenerator[host_pb2.Progress, None]:
         if error is not None:
             raise type(error)(error.message)
         if is_over:
-            if "success " not in sent:
+            if pull.result != "ok":
                 raise NotTransferable("the pull was cancelled")
             return
         await changed.wait()

@@ -41,10 +41,7 @@ class Blobs:
 
     def size(self, digest: str) -> int | None:
         """In bytes; None if it is not there."""
-        try:
-            return self.path(digest).stat().st_size
-        except FileNotFoundError:
-            return None
+        return _size_of(self.path(digest))
 
     def begin(self, digest: str, size_bytes: int) -> PartialBlob:
         """Continue what there is of a file. Raises StoreFull if there is no room for the rest."""
@@ -76,7 +73,7 @@ class Blobs:
 
     @property
     def used_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self._files())
+        return sum(_size_of(path) or 0 for path in self._files())
 
     @property
     def free_bytes(self) -> int:
@@ -181,6 +178,13 @@ class PartialBlob:
         with self._path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 self._hash.update(block)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _own_name() -> str:

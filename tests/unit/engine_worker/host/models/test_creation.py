@@ -7,11 +7,13 @@ import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy
 import pytest
 
 from drover.errors import InvalidRequest
+from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from engine_worker.engines import model_overrides
@@ -239,6 +241,32 @@ def test_a_blob_that_was_not_uploaded(creation: Creation) -> None:
     request = host_pb2.CreateRequest(files={"a": f"sha256:{'0' * 64}"})
     with pytest.raises(InvalidRequest, match="upload it first"):
         creation.create(name("made"), request)
+
+
+def test_a_refresh_that_began_earlier_does_not_hide_a_newer_model(
+    store: Store, creation: Creation, catalog: Catalog, gguf: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_read, may_end, models = Event(), Event(), store.models
+
+    def slow_models() -> Sequence[tuple[ModelName, Manifest]]:
+        found = models()
+        if not has_read.is_set():
+            has_read.set()
+            assert may_end.wait(10)
+        return found
+
+    monkeypatch.setattr(store, "models", slow_models)
+    earlier, later = Thread(target=catalog.refresh), Thread(target=catalog.refresh)
+    earlier.start()
+    assert has_read.wait(10)
+    create(store, creation, {"a": gguf})
+    later.start()
+    # Without waiting for the earlier one it ends in this time.
+    later.join(0.2)
+    may_end.set()
+    for thread in (earlier, later):
+        thread.join()
+    assert catalog.find(name("made")).engine == "llamacpp"
 
 
 def test_what_a_load_has_taught_is_remembered(

@@ -12,6 +12,7 @@ import pytest
 from drover.errors import DroverError, InvalidRequest, NotTransferable, SourceFailed
 from drover.names import ModelName
 from drover.v1 import host_pb2
+from engine_worker.host.metrics import HostCounts
 from engine_worker.host.sources import http
 from engine_worker.host.sources.allowed import Sources
 from engine_worker.host.sources.http import SourceClient
@@ -39,8 +40,13 @@ async def registry() -> AsyncIterator[FakeRegistry]:
 
 
 @pytest.fixture
+def counts() -> HostCounts:
+    return HostCounts()
+
+
+@pytest.fixture
 async def pulls(
-    store: Store, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    store: Store, registry: FakeRegistry, counts: HostCounts, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Pulls]:
     monkeypatch.setattr(http, "_FIRST_PAUSE_SECONDS", 0.001)
     client = SourceClient()
@@ -50,7 +56,7 @@ async def pulls(
     async def changed() -> None:
         pass
 
-    pulls = Pulls(store, client, sources.source_of, anything, changed)
+    pulls = Pulls(store, client, sources.source_of, anything, changed, counts)
     yield pulls
     await pulls.stop()
     await client.close()
@@ -127,7 +133,9 @@ async def test_a_pull_continues_for_the_client_that_is_left(pulls: Pulls, regist
     assert (await staying)[-1].status == "success"
 
 
-async def test_a_cancelled_pull_keeps_what_it_has(pulls: Pulls, registry: FakeRegistry, store: Store) -> None:
+async def test_a_cancelled_pull_keeps_what_it_has(
+    pulls: Pulls, registry: FakeRegistry, store: Store, counts: HostCounts
+) -> None:
     registry.put(PATH, DATA)
     registry.cut_after, registry.stops = [1000], True
     async with aclosing(pulls.pull(name(NAME), insecure=False)) as steps:
@@ -139,6 +147,11 @@ async def test_a_cancelled_pull_keeps_what_it_has(pulls: Pulls, registry: FakeRe
     await pull(pulls)
     assert store.find(name(NAME)).size_bytes == len(DATA) + 2
     assert registry.ranges[-2] == "bytes=1000-"
+    results = [
+        counts.registry.get_sample_value("drover_host_pulls_total", {"result": result})
+        for result in ("ok", "cancelled", "failed")
+    ]
+    assert results == [1.0, 1.0, None]
 
 
 async def test_a_token_is_fetched_where_the_registry_wants_one(pulls: Pulls, registry: FakeRegistry) -> None:

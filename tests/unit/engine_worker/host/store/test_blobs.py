@@ -177,6 +177,13 @@ def test_a_file_that_did_not_fit_can_be_discarded(blobs: Blobs) -> None:
     assert blobs.used_bytes == 0
 
 
+def test_files_may_go_while_they_are_counted(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of an upload that ends."""
+    blobs.put(DATA)
+    monkeypatch.setattr(blobs, "_files", lambda: [blobs.path(digest_of(each)) for each in (DATA, b"gone")])
+    assert blobs.used_bytes == len(DATA)
+
+
 def test_an_upload_that_needs_more_than_is_free(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path / "blobs", budget_bytes=len(DATA) - 1)
     partial = blobs.begin_unknown(digest_of(DATA))
