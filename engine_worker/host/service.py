@@ -31,7 +31,7 @@ _log = logging.getLogger("drover.host")
 _MAX_FAILURES = 256
 _MAX_DEMANDS = 4096
 _NS = 1_000_000_000
-# A pull or a create writes a file at least so often.
+# An upload writes a file at least so often, and a model is then made of it. Pulls hold their files.
 _UNFINISHED_SECONDS = 3600.0
 
 if TYPE_CHECKING:

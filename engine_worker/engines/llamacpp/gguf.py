@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class GgufFile:
     def integer(self, key: str, default: int = 0) -> int:
         """A value of the model's architecture, for example `context_length`."""
         value = self.values.get(f"{self.architecture}.{key}")
-        return int(value) if isinstance(value, int | float) else default
+        return int(value) if isinstance(value, int | float) and math.isfinite(value) else default
 
     @property
     def quantization(self) -> str:

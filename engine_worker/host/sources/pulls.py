@@ -112,10 +112,7 @@ class Pulls:
         try:
             pull.report("pulling manifest")
             remote = await source.find(name)
-            files = [await self._fetch(pull, file) for file in remote.files]
-            pull.report("verifying sha256 digest")
-            pull.report("writing manifest")
-            manifest = await asyncio.to_thread(self._list, name, remote, files)
+            manifest = await self._fetch_all(pull, name, remote)
             logs.event(_log, logging.INFO, "pulled a model", model=name.short, mib=manifest.size_bytes >> 20)
             await self._on_change()
             pull.report(_SUCCESS, manifest=manifest.digest)
@@ -129,6 +126,18 @@ class Pulls:
             self._counts.pulls.labels(pull.result).inc()
             del self._running[name.key]
             pull.changed.notify()
+
+    async def _fetch_all(self, pull: _Pull, name: ModelName, remote: RemoteModel) -> Manifest:
+        """What is there already or soon stays until the model is listed, which may take hours."""
+        held = {file.layer.digest for file in remote.files} - {""}
+        with self._store.holding(held):
+            files = []
+            for file in remote.files:
+                files.append(await self._fetch(pull, file))
+                held.add(files[-1].digest)
+            pull.report("verifying sha256 digest")
+            pull.report("writing manifest")
+            return await asyncio.to_thread(self._list, name, remote, files)
 
     def _list(self, name: ModelName, remote: RemoteModel, files: list[Layer]) -> Manifest:
         """Blocks."""

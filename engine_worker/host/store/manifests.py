@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import RLock
 
 from drover.errors import InvalidRequest
 from drover.names import ModelName
@@ -21,6 +22,8 @@ class Manifests:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Empty folders are removed, which others may be about to read or to write in.
+        self._lock = RLock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def find(self, name: ModelName) -> Manifest | None:
@@ -37,36 +40,46 @@ class Manifests:
 
     def put(self, name: ModelName, manifest: Manifest) -> None:
         """Replace the manifest of a name as a whole. Raises StoreFull, StoreUnavailable."""
-        path = self._path_of(name) or self._folder.joinpath(*_parts(name))
-        new = path.with_name(f"{path.name}{_NEW}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as file:
-                file.write(manifest.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except OSError as error:
-            new.unlink(missing_ok=True)
-            raise cannot_write(f"the manifest of {name.short}", error) from error
+        with self._lock:
+            path = self._path_of(name) or self._folder.joinpath(*_parts(name))
+            new = path.with_name(f"{path.name}{_NEW}")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with new.open("wb") as file:
+                    file.write(manifest.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(path)
+            except OSError as error:
+                new.unlink(missing_ok=True)
+                raise cannot_write(f"the manifest of {name.short}", error) from error
 
     def remove(self, name: ModelName) -> bool:
         """False if there is none."""
-        path = self._path_of(name)
-        if path is None:
-            return False
-        path.unlink(missing_ok=True)
-        for folder in path.parents[: _PARTS - 1]:
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
-        return True
+        with self._lock:
+            path = self._path_of(name)
+            if path is None:
+                return False
+            path.unlink(missing_ok=True)
+            for folder in path.parents[: _PARTS - 1]:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
+            return True
 
     def _path_of(self, name: ModelName) -> Path | None:
-        return next((path for found, path in self._paths() if found.key == name.key), None)
+        """Of the names that differ in letter case only, which other programs may have made, the first."""
+        with self._lock:
+            found = [self._folder]
+            for part in map(str.casefold, _parts(name)):
+                entries = (path for folder in found if folder.is_dir() for path in folder.iterdir())
+                found = [path for path in entries if path.name.casefold() == part]
+            return min(filter(Path.is_file, found), default=None)
 
     def _paths(self) -> Iterator[tuple[ModelName, Path]]:
-        for path in sorted(self._folder.glob("/".join("*" * _PARTS))):
+        with self._lock:
+            paths = sorted(self._folder.glob("/".join("*" * _PARTS)))
+        for path in paths:
             host, namespace, model, tag = path.relative_to(self._folder).parts
             name = ModelName.parse(f"{host}/{namespace}/{model}:{tag}")
             if name is not None and path.is_file():

@@ -8,7 +8,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -53,6 +54,7 @@ class Store:
             ) from None
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
+        self._held: dict[int, set[str]] = {}
         self._remove_views()
 
     @property
@@ -84,6 +86,15 @@ class Store:
                 raise InvalidRequest(f"the store does not have {layer.digest} with {layer.size_bytes} bytes")
         self._manifests.put(name, manifest)
 
+    @contextmanager
+    def holding(self, digests: set[str]) -> Iterator[None]:
+        """Meanwhile `delete` and `prune` leave these files, which no model has yet. The set may grow."""
+        self._held[id(digests)] = digests
+        try:
+            yield
+        finally:
+            del self._held[id(digests)]
+
     def put_config(self, layers: Sequence[Layer]) -> Layer:
         """The configuration that a manifest in Ollama's form has, for a model that came without one."""
         model_format = "gguf" if any(layer.media_type == MODEL for layer in layers) else "safetensors"
@@ -106,18 +117,19 @@ class Store:
     def prune(self, dry_run: bool = False, older_than_seconds: float = 0.0) -> tuple[int, int]:
         """Remove the files that no model has, unfinished ones too. Returns their number and their bytes.
 
-        `older_than_seconds`: younger ones stay, since a pull or an upload may still be at them.
+        `older_than_seconds`: younger ones stay, since an upload may still be at them.
         """
         newest = time.time() - older_than_seconds if older_than_seconds else math.inf
-        unused = [
-            path
-            for path in self.blobs.unused(self._used(), with_partial=True)
-            if path.stat().st_mtime <= newest
-        ]
-        size_bytes = sum(path.stat().st_size for path in unused)
+        unused: dict[Path, int] = {}
+        for path in self.blobs.unused(self._used(), with_partial=True):
+            # What is written may end meanwhile.
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if status.st_mtime <= newest:
+                    unused[path] = status.st_size
         if not dry_run:
             _remove(unused)
-        return len(unused), size_bytes
+        return len(unused), sum(unused.values())
 
     def folder_of(self, manifest: Manifest) -> Path:
         """A folder with the manifest's named files, for engines that want one: links into the store."""
@@ -154,7 +166,8 @@ class Store:
         return all(self.blobs.size(layer.digest) == layer.size_bytes for layer in manifest.files)
 
     def _used(self) -> set[str]:
-        return {layer.digest for _, manifest in self._manifests.all() for layer in manifest.files}
+        listed = {layer.digest for _, manifest in self._manifests.all() for layer in manifest.files}
+        return listed.union(*list(self._held.values()))
 
 
 def _view_name(manifest: Manifest) -> str:
@@ -169,9 +182,11 @@ def _link(folder: Path, name: str, blob: Path) -> Path:
     return link
 
 
-def _remove(paths: Sequence[Path]) -> int:
+def _remove(paths: Iterable[Path]) -> int:
     freed = 0
     for path in paths:
-        freed += path.stat().st_size
-        path.unlink()
+        with suppress(FileNotFoundError):
+            size_bytes = path.stat().st_size
+            path.unlink()
+            freed += size_bytes
     return freed

@@ -115,6 +115,13 @@ def test_defaults_for_missing_metadata(write: Write) -> None:
     assert not file.pooling_known
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_number_that_is_none_counts_as_missing(write: Write, value: float) -> None:
+    file = GgufFile(write())
+    file.values["llama.context_length"] = value
+    assert file.integer("context_length", 7) == 7
+
+
 def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"not a model" * 100)

@@ -154,6 +154,19 @@ async def test_a_cancelled_pull_keeps_what_it_has(
     assert results == [1.0, 1.0, None]
 
 
+async def test_pruning_leaves_what_a_pull_has_already(
+    pulls: Pulls, registry: FakeRegistry, store: Store
+) -> None:
+    registry.put(PATH, DATA)
+    # The weights come, and what follows waits.
+    registry.cut_after, registry.stops = [len(DATA)], True
+    pulling = asyncio.create_task(pull(pulls))
+    await until(lambda: len(registry.ranges) > 1, 5, "the second file is asked for")
+    assert store.prune() == (0, 0)
+    registry.gate.set()
+    assert (await pulling)[-1].status == "success"
+
+
 async def test_a_token_is_fetched_where_the_registry_wants_one(pulls: Pulls, registry: FakeRegistry) -> None:
     registry.put(PATH, DATA)
     registry.token = "for-everybody"

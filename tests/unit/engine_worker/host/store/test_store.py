@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
 from engine_worker.host.store.manifest import FILE, MODEL, Layer, Manifest
+from engine_worker.host.store.manifests import Manifests
 from engine_worker.host.store.store import Store, StoreInUse
 from tests.unit.engine_worker.host.conftest import PutModel, digest_of, name, put_blob
 
@@ -22,6 +24,32 @@ def test_a_model_is_found_in_any_letter_case(store: Store, put_model: PutModel) 
     assert store.find(name("qwen3:8b")) == manifest
     put_model("qwen3:8b", b"newer")
     assert listed(store) == ["Qwen3:8B"]
+
+
+def test_one_model_is_found_without_reading_all(
+    store: Store, put_model: PutModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be thousands."""
+    manifest = put_model("team/Qwen3:8B")
+    monkeypatch.setattr(Manifests, "_paths", None)
+    put_model("other")
+    assert store.find(name("TEAM/qwen3:8b")) == manifest
+
+
+def test_manifests_may_go_while_others_are_put_and_read(tmp_path: Path) -> None:
+    """Folders come and go with them."""
+    manifests, manifest = Manifests(tmp_path), Manifest([])
+
+    def come_and_go(model: str) -> None:
+        for _ in range(50):
+            manifests.put(name(model), manifest)
+            assert manifests.find(name(model)) == manifest
+            assert (name(model).key, manifest) in [(found.key, each) for found, each in manifests.all()]
+            assert manifests.remove(name(model))
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(come_and_go, ["team/a", "team/b", "team/b:c"]))
+    assert list(manifests.all()) == []
 
 
 def test_names_with_hosts_and_namespaces(store: Store, put_model: PutModel) -> None:
@@ -71,6 +99,14 @@ def test_pruning_removes_unused_and_unfinished_files(store: Store, put_model: Pu
     assert store.prune() == (2, 9)
     assert store.prune() == (0, 0)
     assert listed(store) == ["a:latest"]
+
+
+def test_files_that_are_held_stay(store: Store, put_model: PutModel) -> None:
+    put_model("a", b"shared")
+    with store.holding({digest_of(b"shared")}):
+        assert store.delete(name("a")) == len(b"{}")
+        assert store.prune() == (0, 0)
+    assert store.prune() == (1, len(b"shared"))
 
 
 def test_a_folder_has_the_named_files(store: Store) -> None:
