@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -25,6 +25,9 @@ _FAILED_SECONDS = 10.0
 _REPLICA_AFTER_SECONDS = 3.0
 _POLL_SECONDS = 0.5
 _SETTLE_SECONDS = 2.0
+# Of hosts that discovery has removed.
+_REMEMBERED_SECONDS = 600.0
+_MAX_REMEMBERED = 64
 _NS = 1_000_000_000
 
 
@@ -65,6 +68,7 @@ class Hosts:
         self.version = 0
         """Increased whenever the models of the stores may have changed."""
         self._hosts: dict[str, WatchedHost] = {}
+        self._removed: deque[WatchedHost] = deque(maxlen=_MAX_REMEMBERED)
         self._found: dict[int, frozenset[str]] = {}
         self._has_found = [asyncio.Event() for _ in discoveries]
         self._changed = ChangeSignal()
@@ -111,6 +115,13 @@ class Hosts:
     def find(self, name_key: str) -> ServedModel | None:
         return self._stored.get(name_key)
 
+    def recently_removed(self, name_key: str) -> ServedModel | None:
+        """The model of this name in the store of a host that discovery has removed. A pod that is being
+        replaced has no address for a while, and its models must not be answered as unknown meanwhile.
+        """
+        found = (host.served.get(name_key) for host in self._missing())
+        return next((model for model in found if model is not None), None)
+
     def has(self, key: str) -> bool:
         """Whether a store has the model with this key."""
         return any(key in host.stored for host in self._hosts.values())
@@ -121,7 +132,8 @@ class Hosts:
 
     def may_return(self, key: str, seconds: float) -> bool:
         """Whether a host that can load the model with this key is away for at most so long."""
-        return any(host.is_away_for(seconds) and host.can_serve(key) for host in self._not_failed(key))
+        hosts = (*self._not_failed(key), *self._missing())
+        return any(host.is_away_for(seconds) and host.can_serve(key) for host in hosts)
 
     def last_failure(self, key: str) -> DroverError | None:
         """Why a host could not load the model a moment ago, or why none that has its files ever can."""
@@ -180,8 +192,15 @@ class Hosts:
             host.start()
         # Taken out before anything is awaited: another discovery may change meanwhile.
         left = [self._hosts.pop(address) for address in self._hosts.keys() - wanted]
+        self._removed.extend(left)
         self._on_models_change()
         await asyncio.gather(*(host.stop() for host in left))
+
+    def _missing(self) -> Sequence[WatchedHost]:
+        """Hosts that discovery has removed lately, and whose stores are not back at other addresses."""
+        back = {host.id for host in self._hosts.values()}
+        removed = (host for host in reversed(self._removed) if host.id not in back)
+        return [host for host in removed if host.is_away_for(_REMEMBERED_SECONDS)]
 
     def _on_models_change(self) -> None:
         stored: dict[str, ServedModel] = {}

@@ -148,11 +148,7 @@ class HostStores:
 
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""
-        return min(self._ready(), key=lambda host: blake2b(f"{_id(host)} {_UPLOADS}".encode()).digest())
-
-
-def _id(host: WatchedHost) -> str:
-    return host.state.id if host.state else ""
+        return min(self._ready(), key=lambda host: blake2b(f"{host.id} {_UPLOADS}".encode()).digest())
 
 
 def _disk_free(host: WatchedHost) -> int:

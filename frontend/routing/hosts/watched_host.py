@@ -62,6 +62,8 @@ class WatchedHost:
 
     def __init__(self, address: str, events: HostEvents, tls: FleetTls | None = None) -> None:
         self.address = address
+        self.id = ""
+        """Of its store; empty before its first state."""
         self.state: host_pb2.HostState | None = None
         self.children: Mapping[str, host_pb2.Child] = {}
         """By the models' keys; none while the host is away."""
@@ -89,6 +91,7 @@ class WatchedHost:
             self._tasks.append(task)
 
     async def stop(self) -> None:
+        self._set_state(None)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -168,6 +171,7 @@ class WatchedHost:
         if self.state is None:
             logs.event(_log, logging.INFO, "host joined", host=self.address, models=len(self.stored))
         self._set_state(state)
+        self.id = state.id
         self.children = {child.digest: child for child in state.children}
         self._addresses = [
             self._reachable(child.address)

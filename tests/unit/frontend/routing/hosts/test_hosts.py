@@ -367,6 +367,45 @@ async def test_hosts_of_several_discoveries_may_leave_together(caplog: pytest.Lo
     assert "died" not in caplog.text
 
 
+class _Listing:
+    """Implements Discovery: yields what the test puts in."""
+
+    def __init__(self) -> None:
+        self.lists: asyncio.Queue[Sequence[str]] = asyncio.Queue()
+
+    async def addresses(self) -> AsyncGenerator[Sequence[str], None]:
+        while True:
+            yield await self.lists.get()
+
+
+async def test_models_of_a_host_that_gets_another_address_stay_known() -> None:
+    """As those of a pod that is being replaced, while other hosts are ready."""
+    listing = _Listing()
+    hosts = Hosts([listing])
+    fleet = Fleet([], connect, LeastLoad(), QueueTable(512, 1.0), 0, hosts)
+    await fleet.start()
+    try:
+        listing.lists.put_nowait(["127.0.0.1:1", "127.0.0.1:2"])
+        await until(lambda: len(hosts.all) == 2, SECONDS, "they are known")
+        models = [host_pb2.StoredModel(card=pb.Model(names=["one:latest"], manifest="sha256:1"))]
+        hosts.all[0].update(host_pb2.HostState(id="a", stored=host_pb2.StoredModels(models=models)))
+        hosts.all[1].update(host_pb2.HostState(id="b"))
+        listing.lists.put_nowait(["127.0.0.1:2"])
+        await until(lambda: len(hosts.all) == 1, SECONDS, "one is removed")
+        assert fleet.find(name("one")) is not None
+        assert not fleet.served()
+        # A request waits for it.
+        assert hosts.may_return("sha256:1", SECONDS)
+        assert not hosts.may_return("sha256:1", 0)
+
+        # It is back, and somebody has removed the model.
+        hosts.all[0].update(host_pb2.HostState(id="a"))
+        assert hosts.recently_removed(name("one").key) is None
+        assert not hosts.may_return("sha256:1", SECONDS)
+    finally:
+        await fleet.stop()
+
+
 async def test_without_hosts_nothing_is_stored() -> None:
     async with fleet_of() as fleet:
         with pytest.raises(NoWorkerReady):
