@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,33 @@ class SqliteDriver:
     def drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and (ended := connection.stop()) is not None:
-            self._dropped.add(ended)
-            ended.add_done_callback(self._dropped.discard)
+            self._await_end(ended)
 
     async def _connected(self) -> aiosqlite.Connection:
         if self._connection is None:
             if self._file != _IN_MEMORY:
                 _make_private(Path(self._file))
-            # The timeout for locks of other processes on the file.
-            self._connection = await aiosqlite.connect(self._file, timeout=self._timeout_seconds)
+            opening = asyncio.create_task(self._open(), name="open the database")
+            try:
+                self._connection = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                # Its thread cannot be interrupted.
+                self._await_end(asyncio.create_task(_close_opened(opening), name="close the database"))
+                raise
         return self._connection
+
+    async def _open(self) -> aiosqlite.Connection:
+        # The timeout for locks of other processes on the file.
+        return await aiosqlite.connect(self._file, timeout=self._timeout_seconds)
+
+    def _await_end(self, ended: asyncio.Future[Any]) -> None:
+        self._dropped.add(ended)
+        ended.add_done_callback(self._dropped.discard)
+
+
+async def _close_opened(opening: asyncio.Task[aiosqlite.Connection]) -> None:
+    with suppress(sqlite3.Error):
+        await (await opening).close()
 
 
 def _numbered(statement: str) -> str:

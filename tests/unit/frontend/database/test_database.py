@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -165,6 +166,44 @@ async def test_a_file_that_another_process_locks_is_waited_for_until_the_deadlin
         assert await connection.rows("SELECT revision FROM catalog_state") == [(0,)]
     assert [*available, database.is_available] == [False, True]
     await database.close()
+
+
+async def test_a_call_that_is_cancelled_while_the_file_opens_is_waited_for_at_the_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens, may_open = threading.Event(), threading.Event()
+    connect = sqlite3.connect
+
+    def slowly(file: str, timeout: float) -> sqlite3.Connection:
+        opens.set()
+        may_open.wait(TIMEOUT_SECONDS)
+        return connect(file, timeout=timeout)
+
+    monkeypatch.setattr(sqlite3, "connect", slowly)
+    before = set(threading.enumerate())
+    database = Database(parse_url(f"sqlite:///{tmp_path / 'p.sqlite3'}"), TIMEOUT_SECONDS)
+
+    async def use() -> None:
+        async with database.transaction():
+            pass
+
+    using = asyncio.create_task(use())
+    await asyncio.to_thread(opens.wait, TIMEOUT_SECONDS)
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
+    opening = [each for each in set(threading.enumerate()) - before if "connection" in each.name]
+    closing_database = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    assert not closing_database.done()
+    may_open.set()
+    await closing_database
+
+    # What its thread still reports to the event loop has been taken.
+    assert opening
+    for each in opening:
+        each.join(TIMEOUT_SECONDS)
+        assert not each.is_alive()
 
 
 @pytest.mark.parametrize(
