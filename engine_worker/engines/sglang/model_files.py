@@ -70,11 +70,14 @@ class ModelFiles:
         ]
 
     def licenses(self) -> list[str]:
-        return [
-            path.read_text(errors="replace")
-            for path in self._files
-            if path.stem.upper() in ("LICENSE", "LICENCE") and path.stat().st_size <= _LICENSE_BYTES
-        ]
+        """Without those that would make the list too long."""
+        licenses, room_bytes = [], _LICENSE_BYTES
+        for path in self._files:
+            size = path.stat().st_size
+            if path.stem.upper() in ("LICENSE", "LICENCE") and size <= room_bytes:
+                room_bytes -= size
+                licenses.append(path.read_text(errors="replace"))
+        return licenses
 
     def _count(self, header: bytes) -> None:
         for name, tensor in orjson.loads(header).items():

@@ -16,15 +16,26 @@ from engine_worker.settings import EngineKind
 
 # Environment variables that are settings of a worker.
 _SETTINGS = ("DROVER_WORKER_", "OLLAMA_")
+_MAX_BYTES, _MAX_GPUS = 1 << 62, 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a model takes: of the machine's memory, and of each of its GPUs."""
+    """What a model takes: of the machine's memory, and of each of its GPUs. Raises ValueError for what no
+    machine has: files may claim anything.
+    """
 
     memory_bytes: int
     gpus: int = 0
     gpu_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        largest = max(self.memory_bytes, self.gpu_bytes)
+        least = min(self.memory_bytes, self.gpu_bytes, self.gpus)
+        if least < 0 or largest > _MAX_BYTES or self.gpus > _MAX_GPUS:
+            raise ValueError(
+                f"it would need {self.memory_bytes} bytes of memory and {self.gpu_bytes} of {self.gpus} GPUs"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""The models of a store: which name of a manifest counts, and what files may claim."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine_worker.host.models.base import Needs
+from engine_worker.host.models.catalog import Catalog
+from engine_worker.host.models.records import LoadRecords
+from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
+from engine_worker.host.store.store import Store
+from tests.support.hosts import put
+
+SECONDS = 10.0
+
+
+def text_of(**fields: int) -> bytes:
+    return json.dumps({"memory_bytes": 1, "flags": [], **fields}).encode()
+
+
+@pytest.mark.parametrize("fields", [{"gpu_bytes": -1}, {"gpus": -1}, {"gpus": 1, "gpu_bytes": 1 << 70}])
+def test_a_model_that_claims_what_no_machine_has_is_not_listed(
+    store: Store, tmp_path: Path, fields: dict[str, int]
+) -> None:
+    """Its numbers would fit into no message to frontends."""
+    put(store, "odd", SIMULATED, text_of(**fields))
+    put(store, "one", SIMULATED, text_of())
+    catalog = Catalog(store, [SimulatedReader(store)], LoadRecords(tmp_path / "loads"))
+    catalog.refresh()
+    assert [model.name.short for model in catalog.models] == ["one:latest"]
+
+
+@pytest.mark.parametrize("memory_bytes", [-1, 1 << 63])
+def test_memory_that_no_machine_has(memory_bytes: int) -> None:
+    with pytest.raises(ValueError, match=f"{memory_bytes} bytes of memory"):
+        Needs(memory_bytes)
