@@ -59,7 +59,7 @@ class Catalog:
         return model
 
     def with_key(self, key: str) -> StoredModel | None:
-        """Of several names for one manifest, the first."""
+        """Of several names for one manifest, the first that is pinned, else the first."""
         return self._by_key.get(key)
 
     def refresh(self) -> None:
@@ -74,7 +74,8 @@ class Catalog:
         }
         self._read = read
         self._models = {model.name.key: model for model in read.values() if model is not None}
-        self._by_key = {model.key: model for model in reversed(self._models.values())}
+        self.pinned = [model for model in self._models.values() if model.is_pinned and not model.unusable]
+        self._by_key = {model.key: model for model in reversed([*self.pinned, *self._models.values()])}
         for model in self._by_key.values():
             if model.key in self.loads:
                 continue
@@ -82,7 +83,6 @@ class Catalog:
             # With other settings it takes other memory, and can do other things.
             if record is not None and record.started_with == model.started_with:
                 self.loads[model.key] = record
-        self.pinned = [model for model in self._models.values() if model.is_pinned and not model.unusable]
         self.version += 1
 
     def needs(self, model: StoredModel) -> Needs:

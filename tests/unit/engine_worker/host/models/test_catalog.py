@@ -9,16 +9,28 @@ import pytest
 
 from engine_worker.host.models.base import Needs
 from engine_worker.host.models.catalog import Catalog
+from engine_worker.host.models.model_settings import ModelRules, read_model_settings
 from engine_worker.host.models.records import LoadRecords
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
 from engine_worker.host.store.store import Store
 from tests.support.hosts import put
-
-SECONDS = 10.0
+from tests.unit.engine_worker.host.conftest import name
 
 
 def text_of(**fields: int) -> bytes:
     return json.dumps({"memory_bytes": 1, "flags": [], **fields}).encode()
+
+
+def test_of_names_for_one_manifest_the_pinned_one_counts(store: Store, tmp_path: Path) -> None:
+    """Its worker is started as pinned, and not evicted and loaded again for ever."""
+    for text in ("a", "b", "c"):
+        put(store, text, SIMULATED, text_of())
+    rules = ModelRules(read_model_settings('{"b": {"pinned": true}, "c": {"pinned": true}}'))
+    catalog = Catalog(store, [SimulatedReader(store)], LoadRecords(tmp_path / "loads"), rules)
+    catalog.refresh()
+    found = catalog.with_key(catalog.find(name("a")).key)
+    assert found is not None
+    assert (found.name.short, found.is_pinned) == ("b:latest", True)
 
 
 @pytest.mark.parametrize("fields", [{"gpu_bytes": -1}, {"gpus": -1}, {"gpus": 1, "gpu_bytes": 1 << 70}])
