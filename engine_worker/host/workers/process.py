@@ -128,7 +128,7 @@ class WorkerProcess:
 
 def end_writers(log: Path) -> None:
     """Kill the processes whose output is this file: a worker that its host could not note before it died."""
-    path = str(log.absolute())
+    path = str(log.resolve())
     for entry in _PROC.iterdir():
         with suppress(OSError):
             if entry.name.isdecimal() and str((entry / "fd" / "1").readlink()) == path:
@@ -136,9 +136,9 @@ def end_writers(log: Path) -> None:
 
 
 def _stat(pid: int) -> Sequence[str]:
-    """The fields after the name; none for a process that is gone."""
+    """The fields after the name, which may be any bytes; none for a process that is gone."""
     try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return ()
 

@@ -189,6 +189,30 @@ async def test_what_a_worker_has_started_ends_with_it(
     await until(lambda: not runs(pid), SECONDS, "its child is ended")
 
 
+async def test_who_writes_a_log_is_found_where_the_path_has_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    log = tmp_path / "link" / "log"
+    worker = WorkerProcess.start(["/bin/sleep", "60"], os.environ, log)
+    process_module.end_writers(log)
+    try:
+        async with asyncio.timeout(SECONDS):
+            assert await worker.wait() == "signal 9"
+    finally:
+        worker.kill()
+
+
+def test_names_of_processes_may_be_any_bytes() -> None:
+    """Linux cuts them after 15 bytes, also within a character."""
+    own_name = Path("/proc/self/comm")
+    before = own_name.read_bytes()
+    own_name.write_bytes("модель".encode() + "ёжик".encode()[:3])
+    try:
+        assert os.getpid() in list(process_module.processes_of(os.getppid()))
+    finally:
+        own_name.write_bytes(before.strip())
+
+
 def test_the_reason_of_an_end_is_what_its_log_says(tmp_path: Path) -> None:
     lines = [
         '{"level": "info", "message": "listening", "address": "127.0.0.1:1"}',
