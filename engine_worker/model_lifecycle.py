@@ -79,14 +79,14 @@ class ModelLifecycle:
         self._is_changing = False
         self.waiting = 0
 
-    def start(self, *, pinned: bool, waiting_limit: int) -> None:
+    def start(self, *, pinned: bool, waiting_limit: int, unused_seconds: float = 0.0) -> None:
         """Begin with the model loaded. A `pinned` model is never unloaded. At most `waiting_limit` requests
-        may wait for a load.
+        may wait for a load. `unused_seconds`: how long it waits at least for its first use.
         """
         self._pinned = pinned
         self._waiting_limit = waiting_limit
         if not pinned:
-            self._start_keep_alive()
+            self._start_keep_alive(round(unused_seconds * NS_PER_SECOND))
             self._task = asyncio.create_task(self._run(), name="model lifecycle")
 
     async def stop(self) -> None:
@@ -200,9 +200,9 @@ class ModelLifecycle:
         else:
             self._reset_keep_alive()
 
-    def _start_keep_alive(self) -> None:
+    def _start_keep_alive(self, at_least_ns: int = 0) -> None:
         """The model is idle from now on: count its keep-alive."""
-        self._keep_alive.start(asyncio.get_running_loop().time(), time.time_ns())
+        self._keep_alive.start(asyncio.get_running_loop().time(), time.time_ns(), at_least_ns)
         self._wake.set()
 
     def _reset_keep_alive(self) -> None:
@@ -330,16 +330,16 @@ class KeepAlive:
         """A use begins: nothing expires until `start`."""
         self._expires_unix_ns = self.due_seconds = None
 
-    def start(self, now_seconds: float, now_unix_ns: int) -> None:
-        """Count from now on: the last use has ended."""
-        self._expires_unix_ns = self._expiry(now_unix_ns)
-        self.due_seconds = now_seconds + self._ns / NS_PER_SECOND if self._expires_unix_ns else None
+    def start(self, now_seconds: float, now_unix_ns: int, at_least_ns: int = 0) -> None:
+        """Count from now on: the last use has ended. `at_least_ns` counts where the duration is shorter."""
+        self._expires_unix_ns = expiry = self._expiry(now_unix_ns, at_least_ns)
+        self.due_seconds = now_seconds + (expiry - now_unix_ns) / NS_PER_SECOND if expiry else None
 
     def expires_unix_ns(self, now_unix_ns: int) -> int:
         """The expiry; during a use, as if it ended now. 0: never."""
         return self._expiry(now_unix_ns) if self._expires_unix_ns is None else self._expires_unix_ns
 
-    def _expiry(self, now_unix_ns: int) -> int:
+    def _expiry(self, now_unix_ns: int, at_least_ns: int = 0) -> int:
         """An expiry beyond int64 (the year 2262) means never."""
-        expiry = now_unix_ns + self._ns
+        expiry = now_unix_ns + max(self._ns, at_least_ns)
         return 0 if self._ns < 0 or expiry > INT64_MAX else expiry

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("drover.worker")
 _CLOSE_SECONDS = 2.0
 _WARM_UP_SECONDS = 600.0
+# A host's worker keeps its model at least so long for its first request: frontends have to connect.
+_FIRST_USE_SECONDS = 10.0
 _DANGER = "can use the model and end requests; only frontends should, which --fleet-tls-certificate demands"
 
 
@@ -129,7 +131,11 @@ class WorkerServer:
         if model.pinned:
             self._freeze_objects()
         running_limit = self._engine.load_report().running_limit
-        self._lifecycle.start(pinned=model.pinned, waiting_limit=running_limit + self._settings.queue_limit)
+        self._lifecycle.start(
+            pinned=model.pinned,
+            waiting_limit=running_limit + self._settings.queue_limit,
+            unused_seconds=_FIRST_USE_SECONDS if self._settings.manifest else 0.0,
+        )
         if self._adapters is not None:
             await self._start_adapters(self._adapters)
         self._service.ready = True

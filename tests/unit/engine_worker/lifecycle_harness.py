@@ -92,9 +92,10 @@ async def running_worker(
     load_timeout_seconds: float = LOAD_TIMEOUT_SECONDS,
     pinned: bool = False,
     waiting_limit: int = 100,
+    unused_seconds: float = 0.0,
 ) -> AsyncGenerator[Worker, None]:
     worker = Worker(keep_alive_seconds, load_timeout_seconds)
-    worker.lifecycle.start(pinned=pinned, waiting_limit=waiting_limit)
+    worker.lifecycle.start(pinned=pinned, waiting_limit=waiting_limit, unused_seconds=unused_seconds)
     try:
         yield worker
     finally:

@@ -91,6 +91,20 @@ async def test_a_later_request_replaces_a_pending_zero() -> None:
         assert worker.is_loaded()
 
 
+@in_virtual_time
+async def test_a_model_may_wait_longer_for_its_first_use_than_it_is_kept() -> None:
+    """Else a host that keeps nothing would load it again and again, before its request arrives."""
+    async with running_worker(keep_alive_seconds=0, unused_seconds=10) as worker:
+        assert worker.expires_seconds == pytest.approx(10, abs=1)
+        await asyncio.sleep(5)
+        assert await worker.request() == 0
+        await asyncio.sleep(1)
+        assert worker.transitions == [("unload", 5)]
+    async with running_worker(keep_alive_seconds=0, unused_seconds=10) as worker:
+        await asyncio.sleep(20)
+        assert worker.transitions == [("unload", 10)]
+
+
 @pytest.mark.parametrize("keep_alive_ns", [-1, FOREVER_NS], ids=["negative", "beyond int64"])
 def test_a_keep_alive_without_end(keep_alive_ns: int) -> None:
     async def body() -> None:
