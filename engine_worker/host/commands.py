@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import grpc
 
 from drover.errors import DroverError, StoreUnavailable
+from drover.rpc import CHANNEL_OPTIONS
 from drover.v1 import host_pb2, host_pb2_grpc
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.records import LoadRecords
@@ -105,7 +106,7 @@ def _channel(settings: HostSettings) -> grpc.Channel:
         raise StoreUnavailable(
             f"a host uses {settings.store_folder}, whose path is too long for a socket: stop the host first"
         )
-    return grpc.insecure_channel(address)
+    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
 def _rows_of_host(host: host_pb2_grpc.HostStub) -> Iterable[Row]:
