@@ -47,8 +47,9 @@ def estimate(
     """
     sglang = shlex.split(value_of(flags, "--sglang-args"))
     token_bytes = _token_bytes(config)
+    tokens = _number(sglang, "--max-total-tokens") or _number(flags, "--kv-cache-tokens")
     if not gpu_bytes or value_of(sglang, "--device") == "cpu":
-        kv_bytes = _KV_TOKENS * token_bytes
+        kv_bytes = (tokens or _KV_TOKENS) * token_bytes
         return SglangMemory(Needs(weight_bytes + kv_bytes + _PROCESS_BYTES), kv_bytes)
     copies = 1 if "--enable-dp-attention" in sglang else _number(sglang, *_DATA) or 1
     tensors, pipeline = _number(sglang, *_TENSORS) or 1, _number(sglang, *_PIPELINE) or 1
@@ -56,7 +57,6 @@ def estimate(
     parts, kv_parts = tensors * pipeline, min(tensors, _kv_heads(config)) * pipeline
     step_tokens = _number(sglang, "--chunked-prefill-size") or _number(flags, "--prefill-chunk-tokens")
     other_bytes = _GPU_BYTES + (step_tokens or _default_step(gpu_bytes)) * _STEP_TOKEN_BYTES
-    tokens = _number(sglang, "--max-total-tokens") or _number(flags, "--kv-cache-tokens")
     if not tokens:
         context = _number(flags, "--context-length") or integer(config, "max_position_embeddings")
         room_bytes = (gpu_bytes - other_bytes - weight_bytes // parts) * kv_parts

@@ -61,11 +61,19 @@ def test_weights_that_sleep_are_in_the_machines_memory() -> None:
     assert asleep.needs.memory_bytes - awake.needs.memory_bytes == 10 * GIB
 
 
-@pytest.mark.parametrize(("flags", "gpu_bytes"), [([], 0), (["--sglang-args=--device cpu"], GPU)])
-def test_without_a_gpu_all_is_in_the_machines_memory(flags: list[str], gpu_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("flags", "gpu_bytes", "tokens"),
+    [
+        ([], 0, 32_768),
+        (["--sglang-args=--device cpu"], GPU, 32_768),
+        (["--kv-cache-tokens", "4096"], 0, 4096),
+        (["--sglang-args=--max-total-tokens 4096"], 0, 4096),
+    ],
+)
+def test_without_a_gpu_all_is_in_the_machines_memory(flags: list[str], gpu_bytes: int, tokens: int) -> None:
     memory = estimate(10 * GIB, CONFIG, flags, gpu_bytes)
     assert (memory.needs.gpus, memory.static_gpu_bytes, memory.flags) == (0, 0, ())
-    assert memory.needs.memory_bytes == 10 * GIB + 32_768 * TOKEN_BYTES + 2 * GIB
+    assert memory.needs.memory_bytes == 10 * GIB + tokens * TOKEN_BYTES + 2 * GIB
 
 
 def test_keys_and_values_that_cannot_be_divided_are_on_each_gpu() -> None:
