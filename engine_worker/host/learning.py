@@ -70,9 +70,9 @@ class Learning:
 
     async def _learn_growth(self, child: Child, children: Collection[Child]) -> None:
         """Its next load counts for as much, as far as that fits: what has run is not refused."""
-        known = self._catalog.record(child.model)
-        memory_bytes = min(child.measured_bytes, self._available(children))
-        gpu_bytes = min(child.gpu_measured_bytes, self._gpus.available(children, len(child.place.gpus)))
+        known, others = self._catalog.record(child.model), [each for each in children if each is not child]
+        memory_bytes = min(child.measured_bytes, self._available(others))
+        gpu_bytes = min(child.gpu_measured_bytes, self._gpus.available(others, len(child.place.gpus)))
         # Small steps are not worth a write.
         if memory_bytes > known.memory_bytes * _GROWTH or gpu_bytes > known.gpu_bytes * _GROWTH:
             grown = replace(

@@ -26,7 +26,7 @@ _log = logging.getLogger("drover.host")
 _MEASURE_SECONDS = 5.0
 # After a worker ended by itself; doubled each time, up to the second.
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
-# A worker that served for so long is not one that fails at once.
+# A worker that served for so long is not one that fails at once; nor is a load so long after the last pause.
 _SOUND_SECONDS = 60.0
 _MIB = 1 << 20
 
@@ -146,7 +146,7 @@ class Pool:
         self.notify()
 
     def set_waiting(self, caller: Caller, waiting: Waiting) -> None:
-        """Raises nothing: models that this host does not have are answered as failures."""
+        """Models that this host does not have, or that none can serve, do not count."""
         caller.waiting = waiting
         self.notify()
 
@@ -206,7 +206,8 @@ class Pool:
         model, now = child.model, time.monotonic()
         was_ready = child.since > 0
         pause = self._pauses.setdefault(model.key, _Pause())
-        is_first = now - max(child.since, pause.until) > _SOUND_SECONDS or not pause.seconds
+        sound_seconds = now - child.since if was_ready else child.began - pause.until
+        is_first = sound_seconds > _SOUND_SECONDS or not pause.seconds
         pause.seconds = _FIRST_PAUSE_SECONDS if is_first else min(2 * pause.seconds, _LAST_PAUSE_SECONDS)
         pause.until = now + pause.seconds
         # The requests of a worker that served wait for the next one; a load that failed may fail for ever.
@@ -307,7 +308,7 @@ class Pool:
         model = self.catalog.with_key(refused.model)
         if model is None:
             return
-        needed, available = refused.size_bytes // _MIB, refused.available_bytes // _MIB
+        needed, available = refused.size_bytes // _MIB, max(0, refused.available_bytes) // _MIB
         gpus = f"each of {refused.gpus} GPUs'" if refused.gpus > 1 else "a GPU's"
         what = f"of {gpus} memory" if refused.gpus else "of memory"
         shortage = self.catalog.shortage(model)
@@ -361,8 +362,14 @@ class Pool:
         """What a model takes grows as it is used, and so does its worker's log."""
         while True:
             await asyncio.sleep(_MEASURE_SECONDS)
-            self._end_unneeded_replicas()
-            for child in list(self.children.values()):
-                await asyncio.to_thread(child.place.shorten_log)
-            if await self._learning.measure(list(self.children.values())):
-                self.notify()
+            try:
+                await self._measure_once()
+            except Exception:  # noqa: BLE001 - what one model is measured at must not end all measuring
+                _log.exception("unhandled exception in a measurement of memory")
+
+    async def _measure_once(self) -> None:
+        self._end_unneeded_replicas()
+        for child in list(self.children.values()):
+            await asyncio.to_thread(child.place.shorten_log)
+        if await self._learning.measure(list(self.children.values())):
+            self.notify()

@@ -1,0 +1,104 @@
+"""When a model is loaded again whose worker has ended by itself, and what its requests are answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from drover.errors import DroverError
+from engine_worker.host.learning import Learning
+from engine_worker.host.memory.base import NoGpus
+from engine_worker.host.memory.gpus import Gpus
+from engine_worker.host.models.base import StoredModel
+from engine_worker.host.models.catalog import Catalog
+from engine_worker.host.models.records import LoadRecords
+from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
+from engine_worker.host.plan import Demand, Resident, State
+from engine_worker.host.pool import Pool
+from engine_worker.host.store.store import Store
+from engine_worker.host.workers.child import Child
+from tests.support.hosts import put
+
+LOAD_SECONDS = 120.0
+
+
+class Hosted:
+    """A pool with a model that is waited for, and the errors of its requests."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        put(store, "one", SIMULATED, json.dumps({"memory_bytes": 60, "flags": []}).encode())
+        self.catalog = Catalog(store, [SimulatedReader(store)], LoadRecords(folder))
+        self.catalog.refresh()
+        (self.model,) = self.catalog.models
+        self.pool = Pool(self.catalog, 100, 0.0, 0.0)
+        self.errors: list[str] = []
+        self._caller = self.pool.add_caller(self._on_failure)
+        self.pool.set_waiting(self._caller, {self.model.key: Demand(self.model.key, 0, 0.0)})
+
+    def _on_failure(self, model: StoredModel, error: DroverError) -> None:
+        self.errors.append(error.message)
+
+    def fail(self, began: float) -> float:
+        """End a load that began then. Returns the pause in seconds."""
+        child = SimpleNamespace(
+            model=self.model, since=0.0, began=began, process=SimpleNamespace(was_killed=True)
+        )
+        self.pool._pause_after(cast(Child, child), "its worker ended (signal 9)")
+        return self.pool._pauses[self.model.key].seconds
+
+
+@pytest.fixture
+def hosted(store: Store, tmp_path: Path) -> Hosted:
+    return Hosted(store, tmp_path / "loads")
+
+
+def test_the_pauses_after_long_loads_grow(hosted: Hosted) -> None:
+    """The load's own duration is no time in which nothing failed."""
+    assert hosted.fail(time.monotonic() - LOAD_SECONDS) == 1.0
+    assert hosted.errors == []
+    hosted.pool._pauses[hosted.model.key].until -= LOAD_SECONDS
+    assert hosted.fail(time.monotonic() - LOAD_SECONDS + 1) == 2.0
+    assert "cannot be loaded" in hosted.errors[0]
+
+
+def test_a_load_long_after_the_last_failure_is_a_first_one(hosted: Hosted) -> None:
+    hosted.fail(time.monotonic())
+    hosted.pool._pauses[hosted.model.key].until -= LOAD_SECONDS
+    assert hosted.fail(time.monotonic()) == 1.0
+    assert hosted.errors == []
+
+
+def test_a_budget_that_pinned_models_exceed_is_none_for_others(hosted: Hosted) -> None:
+    """They may grow."""
+    resident = Resident("pinned", State.READY, 120 << 20, is_pinned=True)
+    hosted.pool.children["pinned"] = cast(Child, SimpleNamespace(resident=lambda: resident))
+    hosted.pool._step()
+    assert "this host has 0 MiB for it" in hosted.errors[0]
+
+
+async def test_the_growth_of_a_pinned_model_counts_for_its_next_load(hosted: Hosted) -> None:
+    """Its own memory is not taken by others."""
+
+    async def measure() -> bool:
+        return False
+
+    child = SimpleNamespace(
+        model=hosted.model,
+        state=State.READY,
+        is_learned=True,
+        is_pinned=True,
+        memory_bytes=70,
+        measured_bytes=70,
+        gpu_measured_bytes=0,
+        place=SimpleNamespace(gpus=()),
+        measure=measure,
+    )
+    children: Sequence[Child] = [cast(Child, child)]
+    await Learning(hosted.catalog, 100, Gpus(NoGpus(), 0)).measure(children)
+    assert hosted.catalog.needs(hosted.model).memory_bytes == 70
