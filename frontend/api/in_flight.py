@@ -81,6 +81,17 @@ class InFlightRequests:
         return len(self._scopes)
 
 
+@asynccontextmanager
+async def until_client_leaves(receive: Receive) -> AsyncGenerator[None, None]:
+    """Cancel the block when the client leaves; then it raises ClientLeft."""
+    async with cancel_scope() as request:
+        watcher = asyncio.create_task(_watch(receive, request), name="watch the client")
+        try:
+            yield
+        finally:
+            watcher.cancel()
+
+
 async def _watch(receive: Receive, request: CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue

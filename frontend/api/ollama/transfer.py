@@ -19,6 +19,7 @@ from frontend.api.core.body import read_json
 from frontend.api.core.go_json import Json, dumps
 from frontend.api.core.request import NamedRequest, read_body
 from frontend.api.core.typed_fields import Reader, boolean, text
+from frontend.api.in_flight import until_client_leaves
 from frontend.api.ollama.errors import error_object, error_response
 from frontend.api.wire import ignored_header
 from frontend.http.routes import direct_router
@@ -82,7 +83,7 @@ async def progress_of(
         return StreamingResponse(_lines(http, steps), media_type="application/x-ndjson", headers=headers)
     last: Step = status("success")
     try:
-        async with aclosing(steps):
+        async with until_client_leaves(http.receive), aclosing(steps):
             async for step in steps:
                 last = _step(step)
     except DroverError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
+from drover.v1 import host_pb2
 from frontend.routing.hosts.stores import HostStores
 from tests.unit.frontend.api.conftest import Frontend, Start
 from tests.unit.frontend.api.preset_requests import post, worker
@@ -57,6 +59,29 @@ async def test_a_missing_model_is_to_be_pulled_where_hosts_download(
 
     error = json.loads(created.text.splitlines()[-1])["error"]
     assert error.startswith("pull model manifest: file does not exist (pull that model first")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_transfer_ends_when_its_client_leaves(
+    frontend: Frontend, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    has_begun, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def pull(*_: object) -> AsyncGenerator[host_pb2.Progress, None]:
+        try:
+            yield host_pb2.Progress(status="pulling manifest")
+            has_begun.set()
+            await asyncio.Event().wait()
+        finally:
+            has_ended.set()
+
+    monkeypatch.setattr(HostStores, "exist", property(lambda _: True))
+    monkeypatch.setattr(HostStores, "pull", pull)
+    async with asyncio.timeout(10):
+        request = asyncio.create_task(post(frontend, "/api/pull", model="nope", stream=stream))
+        await has_begun.wait()
+        request.cancel()
+        await has_ended.wait()
 
 
 async def test_nothing_is_pushed(frontend: Frontend) -> None:
