@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from threading import Lock
+from weakref import WeakSet
 
 from drover.errors import InvalidRequest, StoreFull, StoreUnavailable
 from engine_worker.host.store.manifest import is_digest
@@ -28,6 +30,9 @@ class Blobs:
     def __init__(self, folder: Path, budget_bytes: int = 0) -> None:
         self._folder = folder
         self.budget_bytes = budget_bytes
+        self._lock = Lock()
+        self._begun: WeakSet[PartialBlob] = WeakSet()
+        """Files that have room for their rest, while they are written."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.glob(f"sha256-*-*{_PARTIAL}"):
             # Of an earlier process; nothing continues them.
@@ -47,7 +52,9 @@ class Blobs:
         """Continue what there is of a file. Raises StoreFull if there is no room for the rest."""
         partial = PartialBlob(self.path(digest), digest, size_bytes)
         try:
-            self._check_free(digest, size_bytes - partial.offset)
+            with self._lock:
+                self._check_free(digest, partial.missing_bytes)
+                self._begun.add(partial)
         except StoreFull:
             partial.close()
             raise
@@ -57,7 +64,8 @@ class Blobs:
         """Keep a file that is in memory. Returns its digest. Raises StoreFull, StoreUnavailable."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if self.size(digest) is None:
-            self._check_free(digest, len(data))
+            with self._lock:
+                self._check_free(digest, len(data))
             partial = PartialBlob(self.path(digest), digest, len(data), own=_own_name())
             try:
                 partial.write(data)
@@ -69,7 +77,9 @@ class Blobs:
 
     def begin_unknown(self, digest: str) -> PartialBlob:
         """Begin a file whose size is not known: it may have what is free."""
-        return PartialBlob(self.path(digest), digest, self.free_bytes, is_upper_limit=True, own=_own_name())
+        with self._lock:
+            room_bytes = self._room_bytes()
+        return PartialBlob(self.path(digest), digest, room_bytes, is_upper_limit=True, own=_own_name())
 
     @property
     def used_bytes(self) -> int:
@@ -90,11 +100,15 @@ class Blobs:
                 yield path
 
     def _check_free(self, digest: str, missing: int) -> None:
-        free = self.free_bytes
+        free = self._room_bytes()
         if missing > free:
             raise StoreFull(
                 f"{digest} needs {missing} bytes more, which is more than the {free} bytes {_FREE}"
             )
+
+    def _room_bytes(self) -> int:
+        """What is free, and not for the rest of files that are being written."""
+        return max(0, self.free_bytes - sum(each.missing_bytes for each in self._begun))
 
     def _files(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if path.name.startswith("sha256-")]
@@ -123,6 +137,11 @@ class PartialBlob:
             self.restart()
         else:
             self._hash_what_is_there()
+
+    @property
+    def missing_bytes(self) -> int:
+        """What is still to come; 0 for a file that is closed."""
+        return 0 if self._file.closed else self.size_bytes - self.offset
 
     def write(self, data: bytes) -> None:
         """Raises InvalidRequest if there are more bytes than the file has, StoreFull if there is no room for

@@ -88,6 +88,19 @@ def test_the_disk_budget_holds(tmp_path: Path) -> None:
         blobs.begin(digest_of(b"another"), 10)
 
 
+def test_the_disk_budget_holds_for_files_that_are_written_together(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs", budget_bytes=15)
+    first = blobs.begin(digest_of(DATA), len(DATA))
+    first.write(DATA[:4])
+    with pytest.raises(StoreFull, match="more than the 5 bytes that the store has free"):
+        blobs.begin(digest_of(b"another"), 7)
+    upload = blobs.begin_unknown(digest_of(b"uploaded"))
+    assert upload.size_bytes == 5
+    for partial in (upload, first):
+        partial.close()
+    blobs.begin(digest_of(b"another"), 7).close()
+
+
 def test_a_full_disk_is_an_error_in_words(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     partial = blobs.begin(digest_of(DATA), len(DATA))
 
