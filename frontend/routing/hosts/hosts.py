@@ -21,7 +21,7 @@ from frontend.routing.served_model import ServedModel
 
 # How long a host is not asked again for a model that it could not load.
 _FAILED_SECONDS = 10.0
-# How long requests for a model wait in the queue before a second replica is asked for.
+# How long requests for a model that is loaded wait in the queue before a second replica is asked for.
 _REPLICA_AFTER_SECONDS = 3.0
 _POLL_SECONDS = 0.5
 _SETTLE_SECONDS = 2.0
@@ -74,6 +74,8 @@ class Hosts:
         self._changed = ChangeSignal()
         self._queue_changed = asyncio.Event()
         self._assigned: dict[str, WatchedHost] = {}
+        self._loaded_since: dict[str, float] = {}
+        """Of models that requests wait for: since when they are seen to be loaded (time.monotonic)."""
         self._failed: dict[tuple[str, str], _Failure] = {}
         self._stored: Mapping[str, ServedModel] = {}
         self._events = HostEvents(self._on_change, self._on_models_change, self._on_failure)
@@ -256,6 +258,7 @@ class Hosts:
                         extra=is_extra,
                     )
             self._assigned = {key: host for key, host in self._assigned.items() if key in waiting}
+            self._loaded_since = {key: at for key, at in self._loaded_since.items() if key in waiting}
             for host, wanted in demands.items():
                 host.want(wanted)
             try:
@@ -277,10 +280,19 @@ class Hosts:
         if not waiting.replicas:
             yield host, False
         is_loaded = waiting.replicas > 0 or host.has_ready(key)
-        if is_loaded and waiting.seconds > _REPLICA_AFTER_SECONDS and self._may_have_more(host, key):
+        if self._waits_long(key, waiting, is_loaded) and self._may_have_more(host, key):
             others = [each for each in able if key not in each.children]
             if others:
                 yield others[0], True
+
+    def _waits_long(self, key: str, waiting: Waiting, is_loaded: bool) -> bool:
+        """Whether requests wait although the model is loaded, not counting the wait for its load."""
+        if not is_loaded:
+            self._loaded_since.pop(key, None)
+            return False
+        now = time.monotonic()
+        seconds = min(waiting.seconds, now - self._loaded_since.setdefault(key, now))
+        return seconds > _REPLICA_AFTER_SECONDS
 
     def _may_have_more(self, host: WatchedHost, key: str) -> bool:
         most = host.stored[key].max_replicas

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
 from drover.v1 import engine_pb2, host_pb2
+from frontend.routing.hosts import hosts as hosts_module
 from frontend.routing.hosts.choice import is_better, ranked
+from frontend.routing.hosts.hosts import Hosts, Waiting
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
+from tests.support.waiting import until
 
 KEY = "sha256:wanted"
 SIZE = 10
@@ -92,3 +99,27 @@ async def test_room_is_that_of_single_gpus() -> None:
     )
     full = on_gpus("full", 6)
     assert ranked([full, idle, free], KEY, {}) == [free, idle, full]
+
+
+async def test_a_second_replica_is_for_a_queue_that_lasts_after_the_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Requests that gathered while the model was loaded have waited long, and leave the queue now."""
+    monkeypatch.setattr(hosts_module, "_REPLICA_AFTER_SECONDS", 0.5)
+    one, two = host("one", child(KEY, state=host_pb2.Child.LOADING)), host("two")
+    hosts = Hosts([])
+    hosts._hosts = {one.address: one, two.address: two}
+
+    def asked(seconds: float, replicas: int) -> Sequence[tuple[WatchedHost, bool]]:
+        return list(hosts._chosen(KEY, Waiting(1, seconds, replicas)))
+
+    assert asked(20, 0) == [(one, False)]
+    one.update(host_pb2.HostState(id="one", children=[child(KEY)], budget_bytes=20))
+    assert asked(20, 0) == [(one, False)]
+    assert asked(20, 1) == []
+    await until(lambda: asked(20, 1) == [(two, True)], 5, "the queue lasts")
+    assert asked(0.1, 1) == []
+    # It is evicted and loaded again.
+    one.update(host_pb2.HostState(id="one", budget_bytes=20))
+    assert [is_extra for _, is_extra in asked(20, 0)] == [False]
+    assert asked(20, 1) == []
