@@ -25,7 +25,7 @@ from engine_worker.host.models.layers import (
     value_of,
 )
 from engine_worker.host.models.model_settings import ModelSettings
-from engine_worker.host.models.safetensors_check import check_safetensors
+from engine_worker.host.models.safetensors_check import check_folder
 from engine_worker.host.models.sglang_memory import adapter_room_bytes, estimate
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
@@ -49,8 +49,7 @@ class SafetensorsReader:
         if not manifest.of_type(FILE):
             return None
         folder = self.store.folder_of(manifest)
-        for path in sorted(folder.glob("*.safetensors")):
-            check_safetensors(path, path.name)
+        check_folder(folder)
         files, config = ModelFiles(folder), _config(folder)
         text = text_config(config)
         overrides = overrides_of(self.store, manifest)

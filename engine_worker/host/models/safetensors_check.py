@@ -12,14 +12,33 @@ from drover.errors import InvalidRequest
 _LENGTH_BYTES = 8
 # 100,000 tensors have less, and Python's objects for it stay below a few hundred MB.
 _MAX_HEADER_BYTES = 32 * 1024 * 1024
+# Of all files of a model together.
+_MAX_HEADERS_BYTES = 64 * 1024 * 1024
 _MAX_TENSORS = 262_144
 _MAX_DIMENSIONS = 16
 _MAX_VALUES = 1 << 50
 _MAX_NAME = 32
 
 
-def check_safetensors(path: Path, name: str) -> None:
-    """Read the header, and no more. Blocks. `name`: for errors. Raises InvalidRequest, OSError."""
+def check_folder(folder: Path) -> None:
+    """Read the headers of a model's files, and no more: a manifest may name one file many times. Blocks.
+
+    Raises InvalidRequest, OSError.
+    """
+    header_bytes = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        header_bytes += check_safetensors(path, path.name)
+        if header_bytes > _MAX_HEADERS_BYTES:
+            raise InvalidRequest(
+                f"the headers of the safetensors files have more than {_MAX_HEADERS_BYTES} bytes together"
+            )
+
+
+def check_safetensors(path: Path, name: str) -> int:
+    """Read the header, and no more. Returns its length in bytes. Blocks. `name`: for errors.
+
+    Raises InvalidRequest, OSError.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
@@ -43,6 +62,7 @@ def check_safetensors(path: Path, name: str) -> None:
             raise InvalidRequest(
                 f"{name}: tensor {key[:100]!r} has no valid dtype, shape and data_offsets, or is cut off"
             )
+    return length
 
 
 def _is_tensor(tensor: object, data_bytes: int) -> bool:

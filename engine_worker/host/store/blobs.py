@@ -117,6 +117,8 @@ class Blobs:
 class PartialBlob:
     """A file that is being written. What is there stays for the next attempt unless it is wrong.
 
+    Raises StoreFull or StoreUnavailable if it cannot be opened.
+
     `offset`: how many bytes there are. `own`: distinguishes the file from others of the same digest that are
     written at the same time; such a file is not continued.
     """
@@ -130,8 +132,11 @@ class PartialBlob:
         self.digest = digest
         self.size_bytes = size_bytes
         self._hash = hashlib.sha256()
-        # A buffer would fail to be written once more when the file is closed.
-        self._file: FileIO = self._path.open("ab", buffering=0)
+        try:
+            # A buffer would fail to be written once more when the file is closed.
+            self._file: FileIO = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise cannot_write(digest, error) from error
         self.offset = self._file.tell()
         if self.offset > size_bytes:
             self.restart()

@@ -17,6 +17,7 @@ from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from engine_worker.engines import model_overrides
+from engine_worker.host.models import safetensors_check
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
 from engine_worker.host.models.gguf import GgufReader
@@ -209,6 +210,19 @@ def test_files_of_subfolders_do_not_replace_those_of_the_top(store: Store, creat
     create(store, creation, {**files, "a/config.json": b"[]", "onnx/config.json": b"[]"})
     titles = [layer.title for layer in store.find(name("made")).of_type(FILE)]
     assert titles == ["config.json", "model.safetensors"]
+
+
+def test_one_file_under_many_names_takes_bounded_memory(
+    store: Store, creation: Creation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safetensors_check, "_MAX_HEADERS_BYTES", 10 * len(safetensors()))
+    weights, config = safetensors(), json.dumps(CONFIG).encode()
+    layers = [Layer(FILE, put_blob(store, config), len(config), "config.json")]
+    layers += [
+        Layer(FILE, put_blob(store, weights), len(weights), f"{number}.safetensors") for number in range(20)
+    ]
+    with pytest.raises(InvalidRequest, match="headers of the safetensors files have more than"):
+        creation.check(name("made"), Manifest(layers))
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,12 @@ def test_a_full_disk_is_an_error_in_words(blobs: Blobs, monkeypatch: pytest.Monk
     assert blobs.size(digest_of(DATA)) is None
 
 
+def test_a_file_that_cannot_be_opened_is_an_error_in_words(blobs: Blobs, tmp_path: Path) -> None:
+    (tmp_path / "blobs").rmdir()
+    with pytest.raises(StoreUnavailable, match="cannot be written: No such file or directory"):
+        blobs.begin(digest_of(DATA), len(DATA))
+
+
 def test_two_uploads_of_one_file_do_not_mix(blobs: Blobs) -> None:
     first, second = (blobs.begin_unknown(digest_of(DATA)) for _ in range(2))
     for begin in range(0, len(DATA), 5):
