@@ -242,11 +242,10 @@ class Child:
     def _on_report(self, report: pb.LoadReport) -> None:
         was_busy, before = self.requests > 0, self.report
         self.report = report
-        # The first report counts the worker's own warm-up.
-        worked = before.running_limit > 0 and report.prefill_tokens_done > before.prefill_tokens_done
-        first_served = not self.has_served and (worked or self.requests > 0)
+        worked = self.requests > 0 or _has_worked(before, report)
+        first_served = worked and not self.has_served
         self.has_served = self.has_served or first_served
-        if was_busy or self.requests:
+        if was_busy or worked:
             self.last_used = time.monotonic()
         if self.requests >= report.running_limit:
             self.last_full = time.monotonic()
@@ -270,6 +269,15 @@ class Child:
         """Why it ended by itself: the last lines of its log."""
         last = await asyncio.to_thread(_last_lines, self.place.log)
         return f"its worker ended ({how}){': ' if last else ''}{last}"
+
+
+def _has_worked(before: pb.LoadReport, report: pb.LoadReport) -> bool:
+    """Whether requests have come and gone in between: each use moves the expiry, if there is one."""
+    if not before.running_limit:
+        # The first report counts the worker's own warm-up.
+        return False
+    has_moved = report.expires_unix_ns != before.expires_unix_ns
+    return has_moved or report.prefill_tokens_done > before.prefill_tokens_done
 
 
 def _last_lines(path: Path) -> str:

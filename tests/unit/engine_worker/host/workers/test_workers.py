@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from drover.v1 import engine_pb2 as pb
 from engine_worker.host.memory.placement import Placement
 from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.model_settings import ModelSettings
@@ -211,6 +212,27 @@ def test_names_of_processes_may_be_any_bytes() -> None:
         assert os.getpid() in list(process_module.processes_of(os.getppid()))
     finally:
         own_name.write_bytes(before.strip())
+
+
+@pytest.mark.parametrize("sign", ["expires_unix_ns", "prefill_tokens_done"])
+async def test_requests_between_two_reports_count_as_use(
+    host: Host, model: StoredModel, tmp_path: Path, sign: str
+) -> None:
+    """They may take milliseconds, as those of embedding models do: such a model is not the least used one."""
+    process = WorkerProcess.start(["/bin/true"], os.environ, tmp_path / "log")
+    events = Events(lambda: None, lambda: None, lambda child, reason: None)
+    child = Child(model, ChildPlace("", "", tmp_path), process, 1, events, state=State.READY)
+    idle = pb.LoadReport(running_limit=4, loaded=True, expires_unix_ns=5, prefill_tokens_done=5)
+    for _ in range(2):
+        child._on_report(idle)
+    assert (child.has_served, child.last_used) == (False, 0.0)
+    used = pb.LoadReport()
+    used.CopyFrom(idle)
+    setattr(used, sign, 6)
+    child._on_report(used)
+    assert child.has_served
+    assert child.last_used > 0
+    await process.wait()
 
 
 def test_the_reason_of_an_end_is_what_its_log_says(tmp_path: Path) -> None:
