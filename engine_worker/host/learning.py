@@ -31,6 +31,8 @@ class Learning:
         self._budget_bytes = budget_bytes
         self._gpus = gpus
         self._oom_kills = OomKills()
+        self._measured = 0.0
+        """When `measure` was called last (time.monotonic)."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def stop(self) -> None:
@@ -62,8 +64,10 @@ class Learning:
         """What they take grows as they are used. Returns whether it has, or there is less for them."""
         self._oom_kills.look()
         has_changed = await self._gpus.measure(children)
+        since, self._measured = self._measured, time.monotonic()
         for child in children:
-            if child.state is State.READY and child.is_learned:
+            # An idle one does not grow, and the machine may have thousands of processes to look through.
+            if child.state is State.READY and child.is_learned and child.last_used >= since:
                 has_changed |= await child.measure()
                 await self._learn_growth(child, children)
         return has_changed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -82,10 +81,11 @@ def test_a_budget_that_pinned_models_exceed_is_none_for_others(hosted: Hosted) -
     assert "this host has 0 MiB for it" in hosted.errors[0]
 
 
-async def test_the_growth_of_a_pinned_model_counts_for_its_next_load(hosted: Hosted) -> None:
-    """Its own memory is not taken by others."""
+def grown(hosted: Hosted, measured: list[float]) -> Child:
+    """It is pinned, and takes 70 bytes now."""
 
     async def measure() -> bool:
+        measured.append(time.monotonic())
         return False
 
     child = SimpleNamespace(
@@ -96,9 +96,25 @@ async def test_the_growth_of_a_pinned_model_counts_for_its_next_load(hosted: Hos
         memory_bytes=70,
         measured_bytes=70,
         gpu_measured_bytes=0,
+        last_used=time.monotonic(),
         place=SimpleNamespace(gpus=()),
         measure=measure,
     )
-    children: Sequence[Child] = [cast(Child, child)]
-    await Learning(hosted.catalog, 100, Gpus(NoGpus(), 0)).measure(children)
+    return cast(Child, child)
+
+
+async def test_the_growth_of_a_pinned_model_counts_for_its_next_load(hosted: Hosted) -> None:
+    """Its own memory is not taken by others."""
+    await Learning(hosted.catalog, 100, Gpus(NoGpus(), 0)).measure([grown(hosted, [])])
     assert hosted.catalog.needs(hosted.model).memory_bytes == 70
+
+
+async def test_only_models_that_were_used_are_measured_again(hosted: Hosted) -> None:
+    measured: list[float] = []
+    child, learning = grown(hosted, measured), Learning(hosted.catalog, 100, Gpus(NoGpus(), 0))
+    for _ in range(3):
+        await learning.measure([child])
+    assert len(measured) == 1
+    child.last_used = time.monotonic()
+    await learning.measure([child])
+    assert len(measured) == 2
