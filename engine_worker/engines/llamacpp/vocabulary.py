@@ -41,11 +41,13 @@ class Vocabulary:
 
     @classmethod
     def of(cls, reader: GGUFReader) -> Vocabulary:
-        """Blocks for some 0.1 s with a large vocabulary."""
+        """Blocks for some 0.1 s with a large vocabulary. Raises ValueError for one that is none."""
         tokens, kinds = reader.get_field(_TOKENS), reader.get_field(_KINDS)
         if tokens is None or kinds is None:
             return cls(size=len(tokens.data) if tokens else 0)
         texts, types = tokens.contents(), kinds.contents()
+        if not (_is_list_of(texts, str) and _is_list_of(types, int)):
+            raise ValueError("its tokens are no list of texts, with a list of their kinds")
         model = reader.get_field(_MODEL)
         name = model.contents() if model else ""
         prefix = reader.get_field(_SPACE_PREFIX)
@@ -98,6 +100,10 @@ def _partial(texts: Sequence[str], types: Sequence[int], is_byte_level: bool) ->
             data = _bytes_of(text)
             if data is not None and not _is_text(data):
                 yield data, token
+
+
+def _is_list_of(values: object, kind: type) -> bool:
+    return isinstance(values, list) and set(map(type, values)) <= {kind}
 
 
 def _is_text(data: bytes) -> bool:

@@ -164,6 +164,8 @@ class Catalog:
             reason = "its manifest has no file of a kind that is known"
         except (OSError, ValueError, InvalidRequest) as error:
             reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a file that a library fails at must not end the host
+            reason = f"{type(error).__name__}: {error}"
         logs.event(_log, logging.ERROR, "a model cannot be used", model=name.short, reason=reason)
         return None
 

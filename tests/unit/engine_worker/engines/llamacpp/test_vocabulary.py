@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFWriter
 
 from engine_worker import default_model
 from engine_worker.engines.llamacpp.vocabulary import Vocabulary
@@ -66,3 +67,19 @@ def test_text_that_does_not_end_with_the_token_has_no_recovered_tokens(
     sentencepiece: Vocabulary, text: str
 ) -> None:
     assert sentencepiece.before(sentencepiece.partial[b"\xa9"], text, 1, has_more=False) is None
+
+
+@pytest.mark.parametrize(("tokens", "kinds"), [([1, 2], [1, 1]), (["a", "b"], ["x", "y"]), ("ab", "ab")])
+def test_what_is_no_vocabulary_is_refused(
+    tmp_path: Path, tokens: Sequence[str], kinds: Sequence[int]
+) -> None:
+    path = tmp_path / "odd.gguf"
+    writer = GGUFWriter(path, "llama")
+    for key, values in (("tokens", tokens), ("token_type", kinds)):
+        add = writer.add_string if isinstance(values, str) else writer.add_array
+        add(f"tokenizer.ggml.{key}", values)  # type: ignore[arg-type]
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(ValueError, match="no list of texts"):
+        Vocabulary.of(GGUFReader(path))

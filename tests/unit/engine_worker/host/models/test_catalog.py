@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.host.models.base import Needs
+from drover.names import ModelName
+from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.catalog import Catalog
-from engine_worker.host.models.model_settings import ModelRules, read_model_settings
+from engine_worker.host.models.model_settings import ModelRules, ModelSettings, read_model_settings
 from engine_worker.host.models.records import LoadRecords
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
+from engine_worker.host.store.manifest import Manifest
 from engine_worker.host.store.store import Store
 from tests.support.hosts import put
 from tests.unit.engine_worker.host.conftest import name
@@ -49,3 +51,16 @@ def test_a_model_that_claims_what_no_machine_has_is_not_listed(
 def test_memory_that_no_machine_has(memory_bytes: int) -> None:
     with pytest.raises(ValueError, match=f"{memory_bytes} bytes of memory"):
         Needs(memory_bytes)
+
+
+def test_a_file_that_a_library_fails_at_does_not_end_the_host(store: Store, tmp_path: Path) -> None:
+    def read(name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
+        if name.short == "odd:latest":
+            raise TypeError("'int' object is not iterable")
+        return SimulatedReader(store)(name, manifest, settings)
+
+    put(store, "odd", SIMULATED, text_of())
+    put(store, "one", SIMULATED, text_of())
+    catalog = Catalog(store, [read], LoadRecords(tmp_path / "loads"))
+    catalog.refresh()
+    assert [model.name.short for model in catalog.models] == ["one:latest"]
