@@ -227,8 +227,6 @@ class Fleet:
         removed = self._registry.recently_removed(name)
         if removed is not None and self._is_current(removed):
             return removed
-        if (missing := self.hosts.recently_removed(name.key)) is not None:
-            return missing
         if not self.hosts.any_ready and all(worker.model is None for worker in self._workers):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None

@@ -115,14 +115,13 @@ class Hosts:
         return self._stored.values()
 
     def find(self, name_key: str) -> ServedModel | None:
-        return self._stored.get(name_key)
-
-    def recently_removed(self, name_key: str) -> ServedModel | None:
-        """The model of this name in the store of a host that discovery has removed. A pod that is being
-        replaced has no address for a while, and its models must not be answered as unknown meanwhile.
+        """Also in the store of a host that discovery has removed. A pod that is being replaced has no address
+        for a while, and its models must not be answered as unknown meanwhile.
         """
-        found = (host.served.get(name_key) for host in self._missing())
-        return next((model for model in found if model is not None), None)
+        if (found := self._stored.get(name_key)) is not None:
+            return found
+        removed = (host.served.get(name_key) for host in self._missing())
+        return next((model for model in removed if model is not None), None)
 
     def has(self, key: str) -> bool:
         """Whether a store has the model with this key."""
@@ -170,10 +169,10 @@ class Hosts:
                 yield now
             await changed.wait()
 
-    async def wait_for(self, is_true: Callable[[], bool]) -> None:
-        """Until the hosts' states make it true, which come a moment after a change. At most two seconds."""
+    async def wait_for(self, is_true: Callable[[], bool], seconds: float = _SETTLE_SECONDS) -> None:
+        """Until the hosts' states make it true, which come a moment after a change. At most `seconds`."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
+            async with asyncio.timeout(seconds):
                 while True:
                     changed = self._changed.next_change
                     if is_true():

@@ -16,6 +16,8 @@ from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.watched_host import WatchedHost
 
 _ANSWER_SECONDS = 30.0
+# How long a host that was lost is waited for: it may only be restarting.
+_AWAY_SECONDS = 10.0
 _UPLOADS = "uploads"
 _PIECE_BYTES = 1024 * 1024
 Request = TypeVar("Request")
@@ -48,20 +50,16 @@ class HostStores:
 
     async def describe(self, name: str, name_key: str, verbose: bool) -> engine_pb2.Model:
         """A stored model with its tensors, without loading it. Raises ModelNotFound."""
-        holders = self._holders(name_key)
-        if not holders:
-            raise ModelNotFound(f"model '{name}' not found")
+        host = await self._holder(name, name_key)
         with boundary():
             request = host_pb2.GetStoredRequest(model=name, verbose=verbose)
-            model = await holders[0].stub.GetStored(request, timeout=_ANSWER_SECONDS)
+            model = await host.stub.GetStored(request, timeout=_ANSWER_SECONDS)
         return read(model)
 
     async def push(self, name: str, name_key: str, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
         """From a host that has the model. Closing it ends the push. Raises ModelNotFound."""
-        holders = self._holders(name_key)
-        if not holders:
-            raise ModelNotFound(f"model '{name}' not found")
-        call = holders[0].stub.Push(host_pb2.PushRequest(model=name, insecure=insecure))
+        host = await self._holder(name, name_key)
+        call = host.stub.Push(host_pb2.PushRequest(model=name, insecure=insecure))
         async with aclosing(_messages(call)) as steps:
             async for step in steps:
                 yield step
@@ -78,7 +76,7 @@ class HostStores:
         """From every store. Raises ModelNotFound."""
         holders = self._with_name(name_key)
         if not holders:
-            raise ModelNotFound(f"model '{name}' not found")
+            raise self._unreachable(name, name_key)
         for host in holders:
             with boundary():
                 await host.stub.Delete(host_pb2.DeleteRequest(model=name), timeout=_ANSWER_SECONDS)
@@ -141,6 +139,26 @@ class HostStores:
         """Hosts with the newest model of the name."""
         manifest = self._manifest_of(name_key)
         return [host for host in self._with_name(name_key) if manifest in host.stored]
+
+    async def _holder(self, name: str, name_key: str) -> WatchedHost:
+        """A host with the newest model of the name, which is waited for if it is away for a moment. Raises
+        ModelNotFound.
+        """
+        manifest = self._manifest_of(name_key)
+
+        def ready() -> Sequence[WatchedHost]:
+            return [host for host in self._hosts.all if host.is_ready and manifest in host.stored]
+
+        if not ready() and self._hosts.may_return(manifest, _AWAY_SECONDS):
+            await self._hosts.wait_for(lambda: bool(ready()), _AWAY_SECONDS)
+        if not (found := ready()):
+            raise self._unreachable(name, name_key)
+        return found[0]
+
+    def _unreachable(self, name: str, name_key: str) -> DroverError:
+        if not self.has(name_key):
+            return ModelNotFound(f"model '{name}' not found")
+        return NoWorkerReady(f"no worker host that has '{name}' can be reached right now, please try again")
 
     def _with_name(self, name_key: str) -> Sequence[WatchedHost]:
         """Hosts with a model of the name, also with an older one than others."""

@@ -33,6 +33,7 @@ from frontend.routing.discovery.static import Static
 from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
+from frontend.routing.hosts import stores as stores_module
 from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueTable, QueueWait
@@ -260,11 +261,13 @@ async def test_new_requests_wait_for_a_host_that_restarts(tmp_path: Path) -> Non
         await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host is lost")
         model = fleet.find(name("one"))
         assert model is not None
-        asking = asyncio.gather(fleet.load(model, pb.LoadRequest()), generate(fleet, "one"))
+        show = HostStores(fleet.hosts).describe("one", name("one").key, verbose=False)
+        asking = asyncio.gather(fleet.load(model, pb.LoadRequest()), generate(fleet, "one"), show)
         await until(lambda: fleet.queues.waiting == 2, SECONDS, "both wait")
         await owned.enter_async_context(hosting(tmp_path / "store", "--listen", address))
-        _, done = await asking
+        _, done, shown = await asking
         assert done.completion_tokens == 3
+        assert list(shown.names) == ["one:latest"]
 
 
 async def test_only_a_host_that_was_there_is_logged_as_lost(
@@ -378,7 +381,9 @@ class _Listing:
             yield await self.lists.get()
 
 
-async def test_models_of_a_host_that_gets_another_address_stay_known() -> None:
+async def test_models_of_a_host_that_gets_another_address_stay_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As those of a pod that is being replaced, while other hosts are ready."""
     listing = _Listing()
     hosts = Hosts([listing])
@@ -398,9 +403,23 @@ async def test_models_of_a_host_that_gets_another_address_stay_known() -> None:
         assert hosts.may_return("sha256:1", SECONDS)
         assert not hosts.may_return("sha256:1", 0)
 
+        # What only a host can do fails as for a host that is lost.
+        monkeypatch.setattr(stores_module, "_AWAY_SECONDS", 0.0)
+        stores = HostStores(hosts)
+        # So that a pull downloads it.
+        assert stores.has(name("one").key)
+        hosts.all[0].update(host_pb2.HostState(id="b"))
+        for asking in (
+            stores.describe("one", name("one").key, verbose=False),
+            anext(stores.push("one", name("one").key, insecure=False)),
+            stores.delete("one", name("one").key),
+        ):
+            with pytest.raises(NoWorkerReady, match="no worker host that has 'one'"):
+                await asking
+
         # It is back, and somebody has removed the model.
         hosts.all[0].update(host_pb2.HostState(id="a"))
-        assert hosts.recently_removed(name("one").key) is None
+        assert hosts.find(name("one").key) is None
         assert not hosts.may_return("sha256:1", SECONDS)
     finally:
         await fleet.stop()
