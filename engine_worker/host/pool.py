@@ -364,7 +364,7 @@ class Pool:
             await asyncio.sleep(_MEASURE_SECONDS)
             try:
                 await self._measure_once()
-            except Exception:  # noqa: BLE001 - what one model is measured at must not end all measuring
+            except Exception:  # noqa: BLE001 - a defect that one model meets must not end all measuring
                 _log.exception("unhandled exception in a measurement of memory")
 
     async def _measure_once(self) -> None:
