@@ -122,7 +122,7 @@ def _rows_of_host(host: host_pb2_grpc.HostStub) -> Iterable[Row]:
 def _rows_of_store(settings: HostSettings, store: Store) -> Iterable[Row]:
     catalog = Catalog(
         store,
-        readers_of(store, settings.sglang_interpreter, gpus_of(settings)),
+        readers_of(store, settings, gpus_of(settings)),
         LoadRecords(settings.store_folder / "loads"),
         settings.model_rules,
     )

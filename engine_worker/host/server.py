@@ -83,7 +83,7 @@ class HostServer:
         if settings.embedded_model:
             await asyncio.to_thread(put_embedded, store)
         gpus = await asyncio.to_thread(gpus_of, settings)
-        readers, client = readers_of(store, settings.sglang_interpreter, gpus), SourceClient()
+        readers, client = readers_of(store, settings, gpus), SourceClient()
         catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.model_rules)
         await asyncio.to_thread(catalog.refresh)
         pool = Pool(
@@ -162,10 +162,11 @@ def gpus_of(settings: HostSettings) -> Gpus:
     return Gpus(open_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), settings.gpu_memory_mib * _MIB)
 
 
-def readers_of(store: Store, sglang_python: str, gpus: Gpus) -> Sequence[Reader]:
+def readers_of(store: Store, settings: HostSettings, gpus: Gpus) -> Sequence[Reader]:
+    inherited = settings.inherited_flags
     return [
-        GgufReader(store, has_gpus=bool(gpus)),
-        SafetensorsReader(store, sglang_python, gpus.least_bytes),
+        GgufReader(store, bool(gpus), inherited),
+        SafetensorsReader(store, settings.sglang_interpreter, gpus.least_bytes, inherited),
         SimulatedReader(store),
     ]
 

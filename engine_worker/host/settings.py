@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -21,7 +22,7 @@ from drover.settings import CommaList, TcpAddress
 from drover.tls.fleet import FRONTEND_NAME
 from drover.tls.settings import FleetTlsSettings
 from engine_worker.host.models.model_settings import ModelRules, read_engines, read_model_settings
-from engine_worker.settings import FrontendNames, KeepAlive, check_optional_address
+from engine_worker.settings import FrontendNames, KeepAlive, WorkerSettings, check_optional_address
 
 # HOST[:PORT] or HOST[:PORT]=URL.
 _SOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*(=https?://\S+)?")
@@ -162,6 +163,16 @@ class HostSettings(FleetTlsSettings):
             *("--fleet-tls-authority", self.fleet_tls_authority),
             *("--fleet-tls-frontend-names", ",".join(self.fleet_tls_frontend_names)),
         ]
+
+    @property
+    def inherited_flags(self) -> list[str]:
+        """What the environment says of all workers: context and slots, on which their memory depends."""
+        worker = WorkerSettings.load([])
+        values = {"context_length": worker.context_length, "slots": worker.slots}
+        flags = (
+            [WorkerSettings.flag(name), str(value)] for name, value in values.items() if value is not None
+        )
+        return list(chain.from_iterable(flags))
 
     @property
     def model_rules(self) -> ModelRules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drover.names import ModelName
@@ -37,10 +38,13 @@ _TOOLS, _THINKING = "tools", ("<think>", "enable_thinking", "reasoning_content")
 
 @dataclass(frozen=True, slots=True)
 class GgufReader:
-    """Implements Reader. `has_gpus`: layers may be on one of them."""
+    """Implements Reader. `has_gpus`: layers may be on one of them. `inherited`: flags of all workers, which
+    count less than those of a model.
+    """
 
     store: Store
     has_gpus: bool = False
+    inherited: Sequence[str] = ()
 
     def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         layers = manifest.of_type(MODEL)
@@ -50,7 +54,7 @@ class GgufReader:
         check_gguf(path)
         file = GgufFile(path)
         overrides = overrides_of(self.store, manifest)
-        flags = [*flags_of(self.store, manifest), *settings.worker_flags]
+        flags = [*self.inherited, *flags_of(self.store, manifest), *settings.worker_flags]
         context_length = _context_length(flags, file)
         card = file.describe()
         card.names.append(name.short)

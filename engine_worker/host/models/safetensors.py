@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +38,13 @@ _MAX_CONFIG_BYTES = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class SafetensorsReader:
     """Implements Reader. `python`: of SGLang's environment; empty where there is none. `gpu_bytes`: what
-    models may take of a GPU; 0 where there is none.
+    models may take of a GPU; 0 where there is none. `inherited`: as of GgufReader.
     """
 
     store: Store
     python: str
     gpu_bytes: int = 0
+    inherited: Sequence[str] = ()
 
     def __call__(self, name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
         if not manifest.of_type(FILE):
@@ -53,7 +54,7 @@ class SafetensorsReader:
         files, config = ModelFiles(folder), _config(folder)
         text = text_config(config)
         overrides = overrides_of(self.store, manifest)
-        flags = [*flags_of(self.store, manifest), *settings.worker_flags]
+        flags = [*self.inherited, *flags_of(self.store, manifest), *settings.worker_flags]
         task = task_of(flags) or _task(config, folder)
         takes_adapters = task == "generate" and bool(settings.adapters)
         trained = integer(text, "max_position_embeddings")

@@ -45,3 +45,10 @@ def test_engines_by_pattern_are_repeated_or_a_list(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         HostSettings.load(["--engine-for", "a*=vllm"])
     assert "'a*=vllm': write PATTERN=ENGINE" in capsys.readouterr().err
+
+
+def test_what_the_environment_says_to_workers_counts_for_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert HostSettings.load([]).inherited_flags == []
+    monkeypatch.setenv("OLLAMA_CONTEXT_LENGTH", "32768")
+    monkeypatch.setenv("DROVER_WORKER_SLOTS", "2")
+    assert HostSettings.load([]).inherited_flags == ["--context-length", "32768", "--slots", "2"]

@@ -322,6 +322,21 @@ def test_the_operators_settings_of_a_model_count(store: Store, creation: Creatio
     assert model.needs.memory_bytes < plain.needs.memory_bytes
 
 
+@pytest.mark.parametrize(("parameters", "context_length"), [("", 256), ('{"num_ctx": 128}', 128)])
+def test_the_environment_of_workers_counts_below_the_model_itself(
+    store: Store, creation: Creation, gguf: bytes, parameters: str, context_length: int
+) -> None:
+    """OLLAMA_CONTEXT_LENGTH and OLLAMA_NUM_PARALLEL."""
+    create(store, creation, {"a": gguf}, parameters_json=parameters)
+    inherited = ["--context-length", "256", "--slots", "1"]
+    model = GgufReader(store, inherited=inherited)(name("made"), store.find(name("made")), ModelSettings())
+    plain = GgufReader(store)(name("made"), store.find(name("made")), ModelSettings())
+    assert model is not None
+    assert plain is not None
+    assert model.card.context_length == int(value_of(model.flags, "--context-length")) == context_length
+    assert model.needs.memory_bytes < plain.needs.memory_bytes
+
+
 def test_an_engine_that_does_not_fit_the_files(store: Store, creation: Creation, gguf: bytes) -> None:
     create(store, creation, {"a": gguf})
     settings = ModelRules(read_model_settings('{"*": {"engine": "sglang"}}')).of(name("made"))
