@@ -16,6 +16,7 @@ from frontend.api.core.body import body_chunks, read_body
 from frontend.api.ollama.create import is_digest
 from frontend.api.wire import JSON
 from frontend.http.routes import direct_router
+from frontend.middleware.held_bodies import held_body_of
 from frontend.models.blobs import Blobs
 from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
@@ -55,7 +56,7 @@ class BlobRoutes:
 
     async def _pass_on(self, http: Request, digest: str) -> Response:
         """To a host, as it comes. A small one may be an adapter's, so it is kept here too."""
-        small = bytearray()
+        small, held = bytearray(), held_body_of(http.scope)
 
         async def chunks() -> AsyncGenerator[bytes, None]:
             nonlocal small
@@ -63,9 +64,11 @@ class BlobRoutes:
             async for chunk in body_chunks(http, self.settings.body_timeout_seconds):
                 length += len(chunk)
                 if length <= self.settings.max_blob_bytes:
+                    held.grow(len(chunk))
                     small += chunk
-                else:
+                elif small:
                     small = bytearray()
+                    held.release()
                 yield chunk
 
         is_new = await self.stores.put_blob(digest, chunks())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
+import pytest
 import zstandard
 
+from frontend.routing.hosts.stores import HostStores
 from tests.fakes.http_server import RawClient
 from tests.fakes.stalling_worker import StallingWorker, content, done, started
 from tests.support.waiting import until
@@ -38,3 +41,24 @@ async def test_a_body_without_room_is_refused_and_frees_its_part(start: Start) -
             ).status_code == 200
 
         await until(is_served, DEADLINE_SECONDS, "there is room again")
+
+
+@pytest.mark.parametrize(("max_blob_bytes", "status"), [(10_000_000, 503), (50_000, 201)])
+async def test_what_is_kept_of_an_upload_to_a_host_counts(
+    start: Start, monkeypatch: pytest.MonkeyPatch, max_blob_bytes: int, status: int
+) -> None:
+    """Only what may be an adapter is kept; weights are passed on."""
+
+    async def blob_size(*_: object) -> None:
+        return None
+
+    async def put_blob(_: HostStores, digest: str, data: AsyncIterator[bytes]) -> bool:
+        return len([chunk async for chunk in data]) > 0
+
+    monkeypatch.setattr(HostStores, "exist", property(lambda _: True))
+    monkeypatch.setattr(HostStores, "blob_size", blob_size)
+    monkeypatch.setattr(HostStores, "put_blob", put_blob)
+    limits = {"max_body_bytes": 100_000, "max_held_body_bytes": 1, "max_blob_bytes": max_blob_bytes}
+    async with start(StallingWorker(), **limits) as frontend:
+        path = f"/api/blobs/sha256:{'0' * 64}"
+        assert (await frontend.client.post(path, content=b"x" * 300_000)).status_code == status
