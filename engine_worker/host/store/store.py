@@ -55,7 +55,7 @@ class Store:
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
         self._held: dict[int, set[str]] = {}
-        self._remove_views()
+        self._remove_views(self._listed())
 
     @property
     def id(self) -> str:
@@ -110,9 +110,11 @@ class Store:
         if manifest is None:
             raise ModelNotFound(f"model '{name.short}' not found")
         self._manifests.remove(name)
-        self._remove_views()
+        listed = self._listed()
+        self._remove_views(listed)
         own = {self.blobs.path(layer.digest) for layer in manifest.files}
-        return _remove([path for path in self.blobs.unused(self._used(), with_partial=False) if path in own])
+        unused = self.blobs.unused(self._used(listed), with_partial=False)
+        return _remove([path for path in unused if path in own])
 
     def prune(self, dry_run: bool = False, older_than_seconds: float = 0.0) -> tuple[int, int]:
         """Remove the files that no model has, unfinished ones too. Returns their number and their bytes.
@@ -121,7 +123,7 @@ class Store:
         """
         newest = time.time() - older_than_seconds if older_than_seconds else math.inf
         unused: dict[Path, int] = {}
-        for path in self.blobs.unused(self._used(), with_partial=True):
+        for path in self.blobs.unused(self._used(self._listed()), with_partial=True):
             # What is written may end meanwhile.
             with suppress(FileNotFoundError):
                 status = path.stat()
@@ -152,11 +154,15 @@ class Store:
         folder = self._views / blob.name
         return _link(folder, name, blob)
 
-    def _remove_views(self) -> None:
+    def _listed(self) -> Sequence[Manifest]:
+        """Also those of which files are missing."""
+        return [manifest for _, manifest in self._manifests.all()]
+
+    def _remove_views(self, listed: Sequence[Manifest]) -> None:
         """Those of models that are gone."""
-        kept = {_view_name(manifest) for _, manifest in self._manifests.all()}
+        kept = {_view_name(manifest) for manifest in listed}
         kept |= {f"{name}{_ADAPTER}" for name in kept}
-        kept |= {self.blobs.path(digest).name for digest in self._used()}
+        kept |= {self.blobs.path(digest).name for digest in self._used(listed)}
         folders = list(self._views.iterdir()) if self._views.is_dir() else []
         for folder in folders:
             if folder.name not in kept:
@@ -165,9 +171,9 @@ class Store:
     def _is_whole(self, manifest: Manifest) -> bool:
         return all(self.blobs.size(layer.digest) == layer.size_bytes for layer in manifest.files)
 
-    def _used(self) -> set[str]:
-        listed = {layer.digest for _, manifest in self._manifests.all() for layer in manifest.files}
-        return listed.union(*list(self._held.values()))
+    def _used(self, listed: Sequence[Manifest]) -> set[str]:
+        used = {layer.digest for manifest in listed for layer in manifest.files}
+        return used.union(*list(self._held.values()))
 
 
 def _view_name(manifest: Manifest) -> str:
