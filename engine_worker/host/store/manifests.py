@@ -33,9 +33,13 @@ class Manifests:
 
     def all(self) -> Iterator[tuple[ModelName, Manifest]]:
         """Every model whose manifest can be read."""
+        return ((name, manifest) for name, manifest in self.entries() if manifest is not None)
+
+    def entries(self) -> Iterator[tuple[ModelName, Manifest | None]]:
+        """Every model; without a manifest where it cannot be read."""
         for name, path in self._paths():
             manifest = _read(path)
-            if manifest is not None:
+            if manifest is not None or path.exists():
                 yield name, manifest
 
     def put(self, name: ModelName, manifest: Manifest) -> None:

@@ -55,7 +55,7 @@ class Store:
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
         self._held: dict[int, set[str]] = {}
-        self._remove_views(self._listed())
+        self._remove_views([manifest for _, manifest in self._manifests.all()])
 
     @property
     def id(self) -> str:
@@ -104,13 +104,17 @@ class Store:
     def delete(self, name: ModelName) -> int:
         """Remove a model, and its files as far as no other model has them. Returns how many bytes that freed.
 
-        Raises ModelNotFound.
+        None are removed while the files of another model are not known. Raises ModelNotFound.
         """
         manifest = self._manifests.find(name)
         if manifest is None:
             raise ModelNotFound(f"model '{name.short}' not found")
         self._manifests.remove(name)
-        listed = self._listed()
+        try:
+            listed = self._listed()
+        except StoreUnavailable:
+            # `prune` says why.
+            return 0
         self._remove_views(listed)
         own = {self.blobs.path(layer.digest) for layer in manifest.files}
         unused = self.blobs.unused(self._used(listed), with_partial=False)
@@ -118,6 +122,8 @@ class Store:
 
     def prune(self, dry_run: bool = False, older_than_seconds: float = 0.0) -> tuple[int, int]:
         """Remove the files that no model has, unfinished ones too. Returns their number and their bytes.
+
+        Raises StoreUnavailable if the files of a model are not known.
 
         `older_than_seconds`: younger ones stay, since an upload may still be at them.
         """
@@ -155,8 +161,17 @@ class Store:
         return _link(folder, name, blob)
 
     def _listed(self) -> Sequence[Manifest]:
-        """Also those of which files are missing."""
-        return [manifest for _, manifest in self._manifests.all()]
+        """Also those of which files are missing. Raises StoreUnavailable if one cannot be read: its files
+        would look as if no model had them.
+        """
+        entries = list(self._manifests.entries())
+        unread = [name.short for name, manifest in entries if manifest is None]
+        if unread:
+            raise StoreUnavailable(
+                f"no files are removed: the manifest of {unread[0]} cannot be read, so its files are not "
+                "known. Repair the store, or remove that manifest"
+            )
+        return [manifest for _, manifest in entries if manifest is not None]
 
     def _remove_views(self, listed: Sequence[Manifest]) -> None:
         """Those of models that are gone."""

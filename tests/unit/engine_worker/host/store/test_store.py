@@ -101,6 +101,23 @@ def test_pruning_removes_unused_and_unfinished_files(store: Store, put_model: Pu
     assert listed(store) == ["a:latest"]
 
 
+def test_nothing_is_removed_while_a_manifest_cannot_be_read(
+    store: Store, put_model: PutModel, tmp_path: Path
+) -> None:
+    """Its files would look as if no model had them."""
+    put_model("damaged")
+    put_model("other", b"shared")
+    path = tmp_path / "store" / "manifests" / "registry.ollama.ai" / "library" / "damaged" / "latest"
+    text = path.read_bytes()
+    path.write_bytes(b"{")
+    assert store.delete(name("other")) == 0
+    with pytest.raises(StoreUnavailable, match="the manifest of damaged:latest cannot be read"):
+        store.prune()
+    path.write_bytes(text)
+    assert listed(store) == ["damaged:latest"]
+    assert store.prune() == (1, len(b"shared"))
+
+
 def test_files_that_are_held_stay(store: Store, put_model: PutModel) -> None:
     put_model("a", b"shared")
     with store.holding({digest_of(b"shared")}):
