@@ -83,7 +83,7 @@ class HostServer:
         if settings.embedded_model:
             await asyncio.to_thread(put_embedded, store)
         gpus = await asyncio.to_thread(gpus_of, settings)
-        readers, client = readers_of(store, settings, gpus), SourceClient()
+        readers, client = readers_of(store, settings, gpus), SourceClient(settings.addresses.values())
         catalog = Catalog(store, readers, LoadRecords(folder / "loads"), settings.model_rules)
         await asyncio.to_thread(catalog.refresh)
         pool = Pool(

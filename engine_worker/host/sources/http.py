@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import aiohttp
 
@@ -34,11 +34,13 @@ _NO_MANIFEST = "pull model manifest: file does not exist"
 
 
 class SourceClient:
-    """One connection pool. `proxies` of the environment are used, as other programs do."""
+    """One connection pool. `proxies` of the environment are used, as other programs do. `addresses`: URLs
+    that the operator has named.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Iterable[str] = ()) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._auth = RegistryAuth(DockerConfig())
+        self._auth = RegistryAuth(DockerConfig(), frozenset(map(origin_of, addresses)))
 
     async def close(self) -> None:
         if self._session is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,18 +13,23 @@ import orjson
 from drover.errors import NotTransferable, SourceFailed
 from engine_worker.host.sources.bodies import bounded_body
 from engine_worker.host.sources.docker_config import Credentials, DockerConfig
-from engine_worker.host.sources.redirects import check_target, host_of
+from engine_worker.host.sources.redirects import check_target, host_of, origin_of
 
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _MAX_TOKEN_BYTES = 64 * 1024
 _CLIENT_ID = "drover"
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class RegistryAuth:
-    """Headers by the origin that they belong to; none is sent to another one."""
+    """Headers by the origin that they belong to; none is sent to another one. Credentials are shown with TLS
+    only, but for `plain` origins, which the operator has named, and this machine: any request may ask for a
+    pull without TLS.
+    """
 
-    def __init__(self, config: DockerConfig) -> None:
+    def __init__(self, config: DockerConfig, plain: Set[str] = frozenset()) -> None:
         self._config = config
+        self._plain = plain
         self._headers: dict[str, str] = {}
 
     def header(self, origin: str) -> str:
@@ -37,7 +42,8 @@ class RegistryAuth:
         Raises NotTransferable if the credentials are refused, SourceFailed if it gives no token, and what
         aiohttp raises.
         """
-        credentials = await asyncio.to_thread(self._config.find, host_of(origin))
+        may_show = self._may_show(origin)
+        credentials = await asyncio.to_thread(self._config.find, host_of(origin)) if may_show else None
         before = self.header(origin)
         for challenge in challenges:
             scheme, asked = challenge.partition(" ")[0].casefold(), dict(_PARAMETER.findall(challenge))
@@ -54,7 +60,12 @@ class RegistryAuth:
     async def refusal(self, url: str) -> str:
         """Why a registry may have answered that the model is not for this host."""
         host = host_of(url)
-        if await asyncio.to_thread(self._config.find, host) is not None:
+        if not self._may_show(origin_of(url)):
+            reason = (
+                "credentials are not shown without TLS; if they may be, start the host with "
+                f"{host}={origin_of(url)} among --sources"
+            )
+        elif await asyncio.to_thread(self._config.find, host) is not None:
             reason = "the user and password that `docker login` has kept for it do not open this model"
         elif helper := await asyncio.to_thread(self._config.helper_of, host):
             reason = (
@@ -64,6 +75,10 @@ class RegistryAuth:
         else:
             reason = f"there are no credentials for it; run `docker login {host}` as the user of the host"
         return f"unauthorized: access denied by {host}: {reason}"
+
+    def _may_show(self, origin: str) -> bool:
+        parts = urlsplit(origin)
+        return parts.scheme == "https" or origin in self._plain or parts.hostname in _THIS_MACHINE
 
     async def _token(
         self,

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from drover.errors import NotTransferable, SourceFailed
@@ -120,6 +121,27 @@ async def test_who_is_redirected_shows_nothing_to_the_other_one(
     with pytest.raises(NotTransferable):
         await manifest_of(client, registry)
     assert other.seen == [(PATH, "")]
+
+
+@pytest.mark.parametrize(
+    ("origin", "plain", "is_shown"),
+    [
+        ("https://registry.example", frozenset(), True),
+        ("http://registry.example", frozenset(), False),
+        ("http://registry.example", frozenset({"http://registry.example"}), True),
+        ("http://registry.example:81", frozenset({"http://registry.example"}), False),
+    ],
+)
+async def test_credentials_go_without_tls_only_where_the_operator_says_so(
+    config: Path, origin: str, plain: frozenset[str], is_shown: bool
+) -> None:
+    """Any client may ask for a pull without TLS."""
+    log_in(config, origin.partition("://")[2])
+    auth = RegistryAuth(DockerConfig(), plain)
+    async with aiohttp.ClientSession() as session:
+        assert await auth.accept(session, origin, ['Basic realm="x"']) is is_shown
+    assert auth.header(origin) == (f"Basic {ENCODED}" if is_shown else "")
+    assert ("not shown without TLS" in await auth.refusal(origin)) is not is_shown
 
 
 @pytest.mark.parametrize("document", [{"credsStore": "desktop"}, {"credHelpers": {"127.0.0.1": "desktop"}}])
