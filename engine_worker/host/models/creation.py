@@ -67,7 +67,7 @@ class Creation:
             raise InvalidRequest("the files are neither GGUF nor safetensors")
         named: dict[str, str] = {}
         # Of several with one name the one nearest to the top: clients send those of subfolders, too.
-        for path, digest in sorted(files.items(), key=lambda item: item[0].count("/")):
+        for path, digest in sorted(files.items(), key=lambda item: (item[0].count("/"), item[0])):
             named.setdefault(PurePosixPath(path).name, digest)
         for title, digest in sorted(named.items()):
             if not is_file_name(title):
