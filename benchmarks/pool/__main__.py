@@ -119,6 +119,7 @@ async def _measure(
         seconds,
         residency,
         asked.answers,
+        asked.unanswered,
         asked.failed,
         records,
     )

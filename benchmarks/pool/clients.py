@@ -37,6 +37,8 @@ class Asked:
 
     workload: Workload
     answers: list[Answer] = field(default_factory=list)
+    unanswered: list[Answer] = field(default_factory=list)
+    """Until the end: a request that waits for ever must not be left out."""
     failed: int = 0
     open: Counter[str] = field(default_factory=Counter)
 
@@ -70,7 +72,7 @@ class Sender:
 
 
 async def ask_until(asked: Asked, send: Send, clients: int, seconds: float) -> None:
-    """What is not answered then is given up: it is in no figure."""
+    """What is not answered then is given up: its wait counts, but no answer."""
     until = time.monotonic() + seconds
     tasks = [
         asyncio.create_task(_client(asked, send, number), name=f"client {number}")
@@ -92,6 +94,10 @@ async def _client(asked: Asked, send: Send, number: int) -> None:
         asked.open[model] += 1
         try:
             response = await send(model)
+        except asyncio.CancelledError:
+            now = time.monotonic()
+            asked.unanswered.append(Answer(model, began, now, now - began, ahead))
+            raise
         finally:
             asked.open[model] -= 1
         ended = time.monotonic()

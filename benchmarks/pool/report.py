@@ -21,7 +21,7 @@ from benchmarks.table import table
 @dataclass(frozen=True, slots=True)
 class Run:
     """Of one policy. `began`: time.monotonic; `warm_up_seconds`: after that, in which all hosts load for the
-    first time, answers count for the throughput. Requests that were open at the end are in no figure.
+    first time, answers count for the throughput. `unanswered`: requests that were open at the end.
     """
 
     policy: str
@@ -30,6 +30,7 @@ class Run:
     seconds: float
     residency_seconds: float
     answers: Sequence[Answer]
+    unanswered: Sequence[Answer]
     failed: int
     hosts: Sequence[HostRecord]
 
@@ -40,7 +41,7 @@ class Run:
 
     @property
     def waits(self) -> Sequence[float]:
-        return sorted(each.wait for each in self.answers)
+        return sorted(each.wait for each in (*self.answers, *self.unanswered))
 
     @property
     def loads(self) -> Sequence[float]:
@@ -55,7 +56,7 @@ class Run:
         """Of each request, sorted."""
         answer_seconds = mean(each.ended - each.asked - each.wait for each in self.answers)
         turns = Turns(self.residency_seconds, mean(self.loads), MODELS_IN_MEMORY, places, answer_seconds)
-        return sorted(turns.unexplained(each, self.hosts) for each in self.answers)
+        return sorted(turns.unexplained(each, self.hosts) for each in (*self.answers, *self.unanswered))
 
 
 def part_of(workload: Workload, runs: Sequence[Run], cost: Cost | None) -> Part:
@@ -115,6 +116,7 @@ def _raw(run: Run) -> dict[str, object]:
         "requests_per_second": run.per_second,
         "residency_seconds": run.residency_seconds,
         "requests": len(run.answers),
+        "unanswered": len(run.unanswered),
         "failed": run.failed,
         "wait_seconds": {"p50": percentile(waits, 50), "p99": percentile(waits, 99), "longest": waits[-1]},
         "loads": len(run.loads),

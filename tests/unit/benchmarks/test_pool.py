@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from benchmarks.pool.arrival_order import LEAST_RECENTLY_USED, LIKE_OLLAMA, ArrivalOrder, Policy
-from benchmarks.pool.clients import Answer
+from benchmarks.pool.clients import Answer, Asked, ask_until
 from benchmarks.pool.host_states import HostRecord, Moment
 from benchmarks.pool.queue_explained import Turns
+from benchmarks.pool.workload import simulated
 from tests.support.waiting import until
 
 _TURNS = Turns(residency_seconds=5.0, load_seconds=2.0, models=2, places=4, answer_seconds=1.0)
@@ -77,3 +78,14 @@ async def test_whether_requests_for_a_loaded_model_pass_the_queue(policy: Policy
 
 async def _ask(in_order: ArrivalOrder, model: str) -> None:
     await in_order(model)
+
+
+async def test_a_request_that_is_never_answered_has_waited() -> None:
+    async def send(model: str) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError(model)
+
+    asked = Asked(simulated())
+    await ask_until(asked, send, clients=2, seconds=0.05)
+    assert [each.wait >= 0.05 for each in asked.unanswered] == [True, True]
+    assert (asked.answers, asked.failed) == ([], 0)

@@ -26,7 +26,7 @@ from engine_worker.host.store.manifest import FILE, LICENSE, MODEL, SYSTEM
 from engine_worker.host.store.store import Store
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.unit.engine_worker.host.conftest import digest_of, name
-from tests.unit.engine_worker.host.models.test_creation import CONFIG, safetensors
+from tests.unit.engine_worker.host.models.conftest import CONFIG, safetensors
 from tests.unit.engine_worker.host.sources.hub import COMMIT, FakeHub, serving
 
 NAME = "hf.co/team/model"
