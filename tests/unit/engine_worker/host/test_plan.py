@@ -30,9 +30,9 @@ def planned(budget: int, residents: Sequence[Resident], demands: Iterable[Demand
     return plan(NOW, budget, MIN_RESIDENCY_SECONDS, residents, demands)
 
 
-def ready(model: str, size: int, **fields: float) -> Resident:
+def ready(model: str, size: int, *, gpus: tuple[str, ...] = (), **fields: float) -> Resident:
     """Long resident, unless `fields` say otherwise."""
-    return replace(Resident(model, State.READY, size), **fields)  # type: ignore[arg-type] # of one type each
+    return replace(Resident(model, State.READY, size, gpus=gpus), **fields)  # type: ignore[arg-type] # of one type each
 
 
 def test_a_model_that_fits_is_loaded() -> None:
@@ -171,8 +171,8 @@ def test_the_machines_memory_counts_as_well() -> None:
 
 def test_a_gpu_is_cleared_where_no_model_is_busy() -> None:
     residents = [
-        ready("b", 1, gpus=("g2",), gpu_bytes=20, requests=1, last_used=800),  # type: ignore[arg-type]
-        ready("c", 1, gpus=("g3",), gpu_bytes=20, last_used=900),  # type: ignore[arg-type]
+        ready("b", 1, gpus=("g2",), gpu_bytes=20, requests=1, last_used=800),
+        ready("c", 1, gpus=("g3",), gpu_bytes=20, last_used=900),
     ]
     assert on_gpus(residents, gpu_demand("a", 15)) == [Drain("c", is_busy=False)]
 
@@ -180,8 +180,8 @@ def test_a_gpu_is_cleared_where_no_model_is_busy() -> None:
 def test_models_on_other_gpus_stay() -> None:
     """The least recently used one is on a GPU that is of no use."""
     residents = [
-        ready("b", 1, gpus=("g1",), gpu_bytes=10, last_used=100),  # type: ignore[arg-type]
-        ready("c", 1, gpus=("g2", "g3"), gpu_bytes=20, last_used=900),  # type: ignore[arg-type]
+        ready("b", 1, gpus=("g1",), gpu_bytes=10, last_used=100),
+        ready("c", 1, gpus=("g2", "g3"), gpu_bytes=20, last_used=900),
     ]
     assert on_gpus(residents, gpu_demand("a", 15, 2)) == [Drain("c", is_busy=False)]
 
@@ -202,7 +202,7 @@ def test_a_part_of_a_gpu_serves_a_model_alone() -> None:
 
 def test_memory_that_others_took_makes_no_room() -> None:
     """A budget may shrink below what models have: another program came."""
-    residents = [ready("b", 1, gpus=("g1",), gpu_bytes=10)]  # type: ignore[arg-type]
+    residents = [ready("b", 1, gpus=("g1",), gpu_bytes=10)]
     assert on_gpus(residents, gpu_demand("a", 5), gpus=[Gpu("g1", 6)]) == [Drain("b", is_busy=False)]
 
 

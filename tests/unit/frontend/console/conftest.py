@@ -14,7 +14,7 @@ import pytest
 from tests.unit.frontend.api.conftest import Frontend, start
 from tests.unit.frontend.api.preset_requests import HELLO
 
-__all__ = ["CHAT", "OWN", "log_in", "start", "state_events"]
+__all__ = ["CHAT", "OWN", "Event", "log_in", "start", "state_events"]
 
 Event = tuple[str, dict[str, Any]]
 OWN = {"x-console-page": "1"}

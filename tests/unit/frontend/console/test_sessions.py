@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ from tests.support.access_keys import add_key, bearer, id_in, rows_of
 from tests.support.waiting import until
 from tests.unit.frontend.api.conftest import Start
 from tests.unit.frontend.api.preset_requests import worker
-from tests.unit.frontend.console.conftest import CHAT, OWN, log_in, state_events
+from tests.unit.frontend.console.conftest import CHAT, OWN, Event, log_in, state_events
 
 WRONG = "drv_0123456789abcdef_" + "A" * 43
+
+
+async def _read_to_end(events: AsyncIterator[Event]) -> None:
+    async with asyncio.timeout(5):
+        async for _ in events:
+            pass
 
 
 @pytest.mark.parametrize("name", ["bob", "bob_of_team_1", "Böb; from, here"])
@@ -177,9 +184,7 @@ async def test_a_revoked_key_ends_its_sessions_and_open_streams(start: Start, ur
         async with state_events(frontend) as events:
             await anext(events)
             await _revoke(rows, id_in(secret))
-            async with asyncio.timeout(5):
-                async for _ in events:
-                    pass
+            await _read_to_end(events)
         assert (await frontend.client.get("/console/events")).status_code == 401
 
 
@@ -187,9 +192,7 @@ async def test_the_first_key_closes_pages_that_were_open_without_one(start: Star
     async with start(worker(), database_url=url) as frontend, state_events(frontend) as events:
         await anext(events)
         await add_key(url, "alice")
-        async with asyncio.timeout(5):
-            async for _ in events:
-                pass
+        await _read_to_end(events)
         assert (await frontend.client.get("/console/events")).status_code == 401
 
 
@@ -200,9 +203,7 @@ async def test_a_changed_key_closes_its_pages_to_see_its_new_part(start: Start, 
         async with state_events(frontend) as events:
             await anext(events)
             await rows.change(id_in(secret), role=Role.USER)
-            async with asyncio.timeout(5):
-                async for _ in events:
-                    pass
+            await _read_to_end(events)
         assert (await frontend.client.get("/console/session")).json()["role"] == "user"
         assert (await frontend.client.get("/console/keys")).status_code == 403
 
@@ -214,9 +215,7 @@ async def test_a_rotated_key_ends_its_sessions(start: Start, url: str) -> None:
         async with state_events(frontend) as events:
             await anext(events)
             await rows.change(id_in(secret), digests=(Digest(text=digest_of(new_secret(id_in(secret)))),))
-            async with asyncio.timeout(5):
-                async for _ in events:
-                    pass
+            await _read_to_end(events)
         assert (await frontend.client.get("/console/events")).status_code == 401
 
 

@@ -77,7 +77,7 @@ def test_what_is_no_vocabulary_is_refused(
     writer = GGUFWriter(path, "llama")
     for key, values in (("tokens", tokens), ("token_type", kinds)):
         add = writer.add_string if isinstance(values, str) else writer.add_array
-        add(f"tokenizer.ggml.{key}", values)  # type: ignore[arg-type]
+        add(f"tokenizer.ggml.{key}", values)  # type: ignore[arg-type]  # wrong on purpose
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()

@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -24,8 +25,8 @@ ENCODED = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 MAX_BYTES = 10_000
 
 
-@pytest.fixture
-async def registry() -> AsyncIterator[FakeRegistry]:
+@asynccontextmanager
+async def filled() -> AsyncIterator[FakeRegistry]:
     registry = FakeRegistry()
     async with serving(registry):
         registry.put(PATH, b"weights")
@@ -33,10 +34,14 @@ async def registry() -> AsyncIterator[FakeRegistry]:
 
 
 @pytest.fixture
+async def registry() -> AsyncIterator[FakeRegistry]:
+    async with filled() as registry:
+        yield registry
+
+
+@pytest.fixture
 async def other() -> AsyncIterator[FakeRegistry]:
-    other = FakeRegistry()
-    async with serving(other):
-        other.put(PATH, b"weights")
+    async with filled() as other:
         yield other
 
 
