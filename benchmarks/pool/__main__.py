@@ -23,7 +23,7 @@ from benchmarks.measure import facts_line, machine_facts
 from benchmarks.pool import cost
 from benchmarks.pool.arrival_order import LEAST_RECENTLY_USED, LIKE_OLLAMA, ArrivalOrder, Policy
 from benchmarks.pool.clients import Asked, Sender, ask_until
-from benchmarks.pool.fleet import Server, fleet
+from benchmarks.pool.fleet import Residency, Server, fleet
 from benchmarks.pool.host_states import HostRecord
 from benchmarks.pool.report import Run, part_of
 from benchmarks.pool.workload import Workload, llamacpp, simulated
@@ -42,9 +42,11 @@ def main() -> int:
     workload = simulated() if asked.engine == "simulator" else llamacpp(Path(os.environ[PACKAGES]))
     others = asked.baseline_seconds or asked.seconds / 6
     runs = [
-        _run(workload, "plan", asked.residency, asked.seconds, asked.clients),
+        _run(
+            workload, "plan", Residency(asked.residency, asked.residency_loads), asked.seconds, asked.clients
+        ),
         *(_in_order(workload, each, others, asked.clients) for each in (LEAST_RECENTLY_USED, LIKE_OLLAMA)),
-        _run(workload, "plan, residency 0", 0.0, others, asked.clients),
+        _run(workload, "plan, residency 0", Residency(0.0, 0.0), others, asked.clients),
     ]
     costs = cost.measure() if asked.engine == "simulator" else None
     part = part_of(workload, runs, costs)
@@ -62,32 +64,39 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--residency", type=float, default=5.0, help="--min-residency-seconds of the hosts (default 5)"
     )
+    parser.add_argument(
+        "--residency-loads",
+        type=float,
+        default=3.0,
+        help="--min-residency-loads of the hosts (default 3)",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results' file")
     return parser.parse_args()
 
 
-def _run(workload: Workload, name: str, residency: float, seconds: float, clients: int) -> Run:
+def _run(workload: Workload, name: str, residency: Residency, seconds: float, clients: int) -> Run:
     progress(f"{name}: {seconds:.0f} s")
     with (
         tempfile.TemporaryDirectory(prefix="drover-pool-") as folder,
-        fleet(Path(folder), workload, str(residency), is_shared=True) as servers,
+        fleet(Path(folder), workload, residency, is_shared=True) as servers,
     ):
         return uvloop.run(_measure(workload, name, residency, seconds, clients, servers, None))
 
 
 def _in_order(workload: Workload, policy: Policy, seconds: float, clients: int) -> Run:
     progress(f"{policy.name}: {seconds:.0f} s")
+    none = Residency(0.0, 0.0)
     with (
         tempfile.TemporaryDirectory(prefix="drover-pool-") as folder,
-        fleet(Path(folder), workload, "0", is_shared=False) as servers,
+        fleet(Path(folder), workload, none, is_shared=False) as servers,
     ):
-        return uvloop.run(_measure(workload, policy.name, 0.0, seconds, clients, servers, policy))
+        return uvloop.run(_measure(workload, policy.name, none, seconds, clients, servers, policy))
 
 
 async def _measure(
     workload: Workload,
     name: str,
-    residency: float,
+    residency: Residency,
     seconds: float,
     clients: int,
     servers: Sequence[Server],

@@ -17,6 +17,25 @@ HOSTS = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Residency:
+    """--min-residency-seconds and --min-residency-loads of the hosts."""
+
+    seconds: float
+    loads: float
+
+    @property
+    def flags(self) -> Sequence[str]:
+        return (
+            *("--min-residency-seconds", str(self.seconds)),
+            *("--min-residency-loads", str(self.loads)),
+        )
+
+    def busy_seconds(self, load_seconds: float) -> float:
+        """How long a model stays at least that always has requests."""
+        return max(self.seconds, self.loads * load_seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A host, and where requests for it go: a frontend of its own, or one that all hosts share."""
 
@@ -27,9 +46,11 @@ class Server:
 
 
 @contextmanager
-def fleet(folder: Path, workload: Workload, residency: str, is_shared: bool) -> Iterator[Sequence[Server]]:
-    """`residency`: --min-residency-seconds. `is_shared`: one frontend for all hosts."""
-    flags = ("--memory-mib", str(workload.budget_mib), "--min-residency-seconds", residency)
+def fleet(
+    folder: Path, workload: Workload, residency: Residency, is_shared: bool
+) -> Iterator[Sequence[Server]]:
+    """`is_shared`: one frontend for all hosts."""
+    flags = ("--memory-mib", str(workload.budget_mib), *residency.flags)
     stores = [folder / f"store-{number}" for number in range(HOSTS)]
     with ExitStack() as owned:
         owned.callback(_end_workers, stores)

@@ -12,6 +12,7 @@ from benchmarks.parts.base import Part
 from benchmarks.pool.arrival_order import MODELS_IN_MEMORY
 from benchmarks.pool.clients import Answer
 from benchmarks.pool.cost import Cost
+from benchmarks.pool.fleet import Residency
 from benchmarks.pool.host_states import HostRecord
 from benchmarks.pool.queue_explained import Turns
 from benchmarks.pool.workload import Workload
@@ -28,7 +29,7 @@ class Run:
     began: float
     warm_up_seconds: float
     seconds: float
-    residency_seconds: float
+    residency: Residency
     answers: Sequence[Answer]
     unanswered: Sequence[Answer]
     failed: int
@@ -55,7 +56,9 @@ class Run:
     def unexplained(self, places: int) -> Sequence[float]:
         """Of each request, sorted."""
         answer_seconds = mean(each.ended - each.asked - each.wait for each in self.answers)
-        turns = Turns(self.residency_seconds, mean(self.loads), MODELS_IN_MEMORY, places, answer_seconds)
+        load_seconds = mean(self.loads)
+        residency_seconds = self.residency.busy_seconds(load_seconds)
+        turns = Turns(residency_seconds, load_seconds, MODELS_IN_MEMORY, places, answer_seconds)
         return sorted(turns.unexplained(each, self.hosts) for each in (*self.answers, *self.unanswered))
 
 
@@ -114,7 +117,7 @@ def _raw(run: Run) -> dict[str, object]:
         "seconds": run.seconds,
         "warm_up_seconds": run.warm_up_seconds,
         "requests_per_second": run.per_second,
-        "residency_seconds": run.residency_seconds,
+        "residency": asdict(run.residency),
         "requests": len(run.answers),
         "unanswered": len(run.unanswered),
         "failed": run.failed,

@@ -51,6 +51,7 @@ class Learning:
         child.gpu_bytes = gpu_bytes or child.gpu_bytes
         card = without_tensors(child.card) if child.card is not None else model.card
         load_ns = child.load_ns if child.process.is_own or not known.load_ns else known.load_ns
+        child.load_ns = load_ns
         learned = replace(known, memory_bytes=memory_bytes, gpu_bytes=gpu_bytes, load_ns=load_ns, card=card)
         self._catalog.learn(model, learned)
         await asyncio.to_thread(self._catalog.keep, model)

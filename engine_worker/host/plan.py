@@ -7,11 +7,13 @@ The rules, in this order:
 3. Otherwise models are evicted: idle ones, second replicas first, then the least recently used; if that is
    not enough, busy ones, the longest resident first. A busy one takes no new requests and drains.
 4. No model is evicted before it was in memory for `min_residency_seconds`, nor, within a bound, before it has
-   served one of the requests that it was loaded for: else loads could follow one another and serve nothing.
+   served one of the requests that it was loaded for: else loads could follow one another and serve nothing. A
+   busy one stays for its `worth_seconds`, which grow with its load: else hosts would mostly load.
 5. A second replica only takes memory that is free.
 6. A model that needs GPUs gets them whole: of those with room for its part the ones with the least room, else
    those that are cheapest to clear. A GPU loads one model at a time, since engines size themselves by what is
    free when they start, and so that it can be measured what each takes.
+7. A load that no request has waited for since a while goes before all others.
 
 Since every decision is made here, by one function over one state, two evictions never wait for each other.
 """
@@ -38,8 +40,10 @@ class Resident:
     """A model in memory. Times are of time.monotonic.
 
     `size_bytes`: measured; the estimate while it loads. `requests`: running, or waiting in its worker.
-    `since`: when it became READY. `has_served`: it had a request since. `is_pinned`: the operator keeps it.
-    `is_extra`: a second replica. `gpus`: the ids of those that it has; `gpu_bytes`: of each.
+    `since`: when it became READY. `last_used`: while it loads, when requests waited for it last.
+    `has_served`: it had a request since. `is_pinned`: the operator keeps it. `is_extra`: a second replica.
+    `gpus`: the ids of those that it has; `gpu_bytes`: of each. `worth_seconds`: how long it stays at least
+    while it has requests.
     """
 
     model: str
@@ -53,6 +57,7 @@ class Resident:
     is_extra: bool = False
     gpus: tuple[str, ...] = ()
     gpu_bytes: int = 0
+    worth_seconds: float = 0.0
 
     @property
     def places(self) -> Mapping[str, int]:
@@ -87,6 +92,8 @@ class Gpu:
 _RAM = ""
 # How long a model is kept that requests wait for and that has none yet: frontends have to connect first.
 _FIRST_REQUEST_SECONDS = 10.0
+# How long a load continues in any case that no request waits for: a frontend may only be reached anew.
+_UNWANTED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +159,15 @@ def next_eviction(
 
 
 def _evictable_at(resident: Resident, min_residency_seconds: float, is_awaited: bool) -> float:
-    if resident.state is not State.READY or resident.is_pinned:
+    if resident.state is State.DRAINING or resident.is_pinned:
         return math.inf
+    if resident.state is State.LOADING:
+        return math.inf if is_awaited else resident.last_used + _UNWANTED_SECONDS
     keep_seconds = min_residency_seconds
     if is_awaited and not resident.has_served:
         keep_seconds = max(keep_seconds, _FIRST_REQUEST_SECONDS)
+    if resident.requests:
+        keep_seconds = max(keep_seconds, resident.worth_seconds)
     return resident.since + keep_seconds
 
 
@@ -288,6 +299,6 @@ def _less(budgets: Mapping[str, int], residents: Iterable[Resident]) -> Counter[
     return left
 
 
-def _eviction_order(resident: Resident) -> tuple[bool, bool, float]:
-    is_busy = resident.requests > 0
-    return is_busy, not resident.is_extra, resident.since if is_busy else resident.last_used
+def _eviction_order(resident: Resident) -> tuple[bool, bool, bool, float]:
+    is_busy, is_ready = resident.requests > 0, resident.state is State.READY
+    return is_busy, is_ready, not resident.is_extra, resident.since if is_busy else resident.last_used

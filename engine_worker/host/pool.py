@@ -76,6 +76,8 @@ class Pool:
         self._pauses: dict[str, _Pause] = {}
         self._evicted: dict[str, float] = {}
         """When models made room that have not been loaded again since (time.monotonic)."""
+        self._refused: dict[str, Refuse] = {}
+        """What was logged."""
         self._gpus = gpus or Gpus(NoGpus(), 0)
         self._learning = Learning(catalog, budget_bytes, self._gpus)
         self._is_draining = False
@@ -163,9 +165,9 @@ class Pool:
         for child in list(self.children.values()):
             if self.catalog.with_key(child.model.key) is None:
                 child.drain()
-        for times in (self._pauses, self._evicted):
-            for key in [key for key in times if self.catalog.with_key(key) is None]:
-                del times[key]
+        for known in (self._pauses, self._evicted, self._refused):
+            for key in [key for key in known if self.catalog.with_key(key) is None]:
+                del known[key]
 
     def notify(self) -> None:
         """Something has changed that the plan depends on."""
@@ -249,9 +251,10 @@ class Pool:
         """Act on what the plan says. Returns when to look again (time.monotonic); None: on a change."""
         if self._is_draining:
             return None
-        now = time.monotonic()
+        now, demands = time.monotonic(), self._demands()
+        for key, child in self.children.items():
+            child.set_awaited(key in demands, now)
         residents = [child.resident() for child in self.children.values()]
-        demands = self._demands()
         able = [each for each in demands.values() if self._may_load(each, now)]
         gpus = self._gpus.budgets
         for action in plan(now, self.budget_bytes, self._min_residency_seconds, residents, able, gpus):
@@ -318,8 +321,11 @@ class Pool:
             if is_short
             else f"{needed} MiB {what}"
         )
-        has = f"this host has {available} MiB for it"
-        self._fail(model, NoWorkerReady(f"model '{model.name.short}' needs {needs}, and {has}"))
+        error = f"model '{model.name.short}' needs {needs}, and this host has {available} MiB for it"
+        if self._refused.get(model.key) != refused:
+            self._refused[model.key] = refused
+            logs.event(_log, logging.WARNING, "a model is not loaded", model=model.name.short, reason=error)
+        self._fail(model, NoWorkerReady(error))
 
     def _demands(self) -> Mapping[str, Demand]:
         """Of all callers together: the longest waiting counts, and an ordinary one before an extra one.

@@ -39,6 +39,8 @@ _LAST_LINES = 5
 _LAST_BYTES = 8192
 # Beyond what the worker allows its requests by itself.
 _END_SECONDS = 10.0
+# The longest that a load makes others wait, so that their requests do not reach their own limit.
+_LONGEST_WORTH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ class Child:
     began: float = field(default_factory=time.monotonic)
     began_unix_ns: int = field(default_factory=time.time_ns)
     since: float = 0.0
-    last_used: float = 0.0
+    last_used: float = field(default_factory=time.monotonic)
+    """While it loads: when requests waited for it last."""
     last_full: float = 0.0
     """When it ran as many requests as it can."""
     load_ns: int = 0
@@ -111,8 +114,11 @@ class Child:
     gpu_used_before: Mapping[str, int] = field(default_factory=dict)
     """Of its GPUs, by all processes, when it started."""
     is_pinned: bool = False
+    residency_loads: float = 0.0
+    """For how many times the duration of its load it stays at least while it has requests."""
     is_learned: bool = False
     has_served: bool = False
+    _is_awaited: bool = False
     _task: asyncio.Task[None] | None = None
     _end_task: asyncio.Task[None] | None = None
 
@@ -136,6 +142,12 @@ class Child:
             self._end_task = asyncio.create_task(self._end(), name=f"end {self.model.name.short}")
             self.events.changed()
 
+    def set_awaited(self, is_awaited: bool, now: float) -> None:
+        """Whether requests wait for it, which is asked whenever that may have changed."""
+        if self.state is State.LOADING and (is_awaited or self._is_awaited):
+            self.last_used = now
+        self._is_awaited = is_awaited
+
     @property
     def requests(self) -> int:
         return self.report.running + self.report.waiting
@@ -153,6 +165,7 @@ class Child:
             self.place.is_extra,
             self.place.gpus,
             self.gpu_bytes,
+            min(self.residency_loads * self.load_ns / 1e9, _LONGEST_WORTH_SECONDS),
         )
 
     async def _run(self, load_seconds: float) -> None:

@@ -133,6 +133,7 @@ class Workers:
         self._addresses.add(place.address)
         child = Child(model, place, process, needs.memory_bytes, self._events)
         child.gpu_bytes = needs.gpu_bytes
+        child.residency_loads = self._settings.min_residency_loads
         return child
 
     def _command(self, model: StoredModel, place: ChildPlace, is_pinned: bool) -> Sequence[str]:
