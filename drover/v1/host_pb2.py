@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from drover.v1 import engine_pb2 as drover_dot_v1_dot_engine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x64rover/v1/host.proto\x12\tdrover.v1\x1a\x16\x64rover/v1/engine.proto\")\n\x10WatchHostRequest\x12\x15\n\rtakes_changes\x18\x01 \x01(\x08\"\xc9\x02\n\tHostState\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x06stored\x18\x02 \x01(\x0b\x32\x17.drover.v1.StoredModels\x12\"\n\x08\x63hildren\x18\x03 \x03(\x0b\x32\x10.drover.v1.Child\x12\x14\n\x0c\x62udget_bytes\x18\x04 \x01(\x04\x12\x12\n\nused_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x64isk_budget_bytes\x18\x06 \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\x07 \x01(\x04\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12\r\n\x05turns\x18\t \x03(\t\x12.\n\x0e\x63hanged_models\x18\n \x03(\x0b\x32\x16.drover.v1.StoredModel\x12\x16\n\x0eremoved_models\x18\x0b \x03(\t\x12\x1c\n\x04gpus\x18\x0c \x03(\x0b\x32\x0e.drover.v1.Gpu\";\n\x03Gpu\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\"6\n\x0cStoredModels\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.drover.v1.StoredModel\"\xd2\x01\n\x0bStoredModel\x12\x1e\n\x04\x63\x61rd\x18\x01 \x01(\x0b\x32\x10.drover.v1.Model\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bis_measured\x18\x03 \x01(\x08\x12\x0f\n\x07load_ns\x18\x04 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x10\n\x08unusable\x18\x06 \x01(\t\x12\x0e\n\x06pinned\x18\x07 \x01(\x08\x12\x14\n\x0cmax_replicas\x18\x08 \x01(\r\x12\x0c\n\x04gpus\x18\t \x01(\r\x12\x11\n\tgpu_bytes\x18\n \x01(\x04\"\xa3\x02\n\x05\x43hild\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.drover.v1.Child.State\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x12\n\nvram_bytes\x18\x06 \x01(\x04\x12\x17\n\x0f\x65xpires_unix_ns\x18\x07 \x01(\x03\x12\x15\n\rsince_unix_ns\x18\x08 \x01(\x03\x12\r\n\x05\x65xtra\x18\t \x01(\x08\x12\x0c\n\x04\x62usy\x18\n \x01(\x08\x12\x0c\n\x04gpus\x18\x0b \x03(\t\">\n\x05State\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\x0c\n\x08\x44RAINING\x10\x03\"-\n\x07\x44\x65mands\x12\"\n\x07\x64\x65mands\x18\x01 \x03(\x0b\x32\x11.drover.v1.Demand\"Z\n\x06\x44\x65mand\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x11\n\twaited_ns\x18\x04 \x01(\x03\x12\r\n\x05\x65xtra\x18\x05 \x01(\x08\"Q\n\x0bLoadFailure\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.drover.v1.Failure\"\x1f\n\x0eReleaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\" \n\x0fReleaseResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\"2\n\x10GetStoredRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07verbose\x18\x02 \x01(\x08\".\n\x0bPullRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08insecure\x18\x02 \x01(\x08\".\n\x0bPushRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08insecure\x18\x02 \x01(\x08\"j\n\x08Progress\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\x17\n\x0f\x63ompleted_bytes\x18\x04 \x01(\x04\x12\x10\n\x08manifest\x18\x05 \x01(\t\"\xdd\x02\n\rCreateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x03(\x0b\x32#.drover.v1.CreateRequest.FilesEntry\x12\x38\n\x08\x61\x64\x61pters\x18\x03 \x03(\x0b\x32&.drover.v1.CreateRequest.AdaptersEntry\x12\x0c\n\x04\x66rom\x18\x04 \x01(\t\x12\x10\n\x08template\x18\x05 \x01(\t\x12\x0e\n\x06system\x18\x06 \x01(\t\x12\x10\n\x08licenses\x18\x07 \x03(\t\x12\x17\n\x0fparameters_json\x18\x08 \x01(\t\x12\x15\n\rmessages_json\x18\t \x01(\t\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rAdaptersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1e\n\rDeleteRequest\x12\r\n\x05model\x18\x01 \x01(\t\"%\n\x0e\x44\x65leteResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\"!\n\x0f\x46indBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"5\n\x10\x46indBlobResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"4\n\x08\x42lobPart\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\"\n\x0fPutBlobResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"\x1f\n\x0cPruneRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\"-\n\rPruneResponse\x12\r\n\x05\x66iles\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x32\xa3\x05\n\x04Host\x12<\n\x05Watch\x12\x1b.drover.v1.WatchHostRequest\x1a\x14.drover.v1.HostState0\x01\x12\x38\n\x06\x45nsure\x12\x12.drover.v1.Demands\x1a\x16.drover.v1.LoadFailure(\x01\x30\x01\x12@\n\x07Release\x12\x19.drover.v1.ReleaseRequest\x1a\x1a.drover.v1.ReleaseResponse\x12:\n\tGetStored\x12\x1b.drover.v1.GetStoredRequest\x1a\x10.drover.v1.Model\x12\x35\n\x04Pull\x12\x16.drover.v1.PullRequest\x1a\x13.drover.v1.Progress0\x01\x12\x35\n\x04Push\x12\x16.drover.v1.PushRequest\x1a\x13.drover.v1.Progress0\x01\x12\x39\n\x06\x43reate\x12\x18.drover.v1.CreateRequest\x1a\x13.drover.v1.Progress0\x01\x12=\n\x06\x44\x65lete\x12\x18.drover.v1.DeleteRequest\x1a\x19.drover.v1.DeleteResponse\x12\x43\n\x08\x46indBlob\x12\x1a.drover.v1.FindBlobRequest\x1a\x1b.drover.v1.FindBlobResponse\x12<\n\x07PutBlob\x12\x13.drover.v1.BlobPart\x1a\x1a.drover.v1.PutBlobResponse(\x01\x12:\n\x05Prune\x12\x17.drover.v1.PruneRequest\x1a\x18.drover.v1.PruneResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x64rover/v1/host.proto\x12\tdrover.v1\x1a\x16\x64rover/v1/engine.proto\")\n\x10WatchHostRequest\x12\x15\n\rtakes_changes\x18\x01 \x01(\x08\"\xc9\x02\n\tHostState\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x06stored\x18\x02 \x01(\x0b\x32\x17.drover.v1.StoredModels\x12\"\n\x08\x63hildren\x18\x03 \x03(\x0b\x32\x10.drover.v1.Child\x12\x14\n\x0c\x62udget_bytes\x18\x04 \x01(\x04\x12\x12\n\nused_bytes\x18\x05 \x01(\x04\x12\x19\n\x11\x64isk_budget_bytes\x18\x06 \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\x07 \x01(\x04\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12\r\n\x05turns\x18\t \x03(\t\x12.\n\x0e\x63hanged_models\x18\n \x03(\x0b\x32\x16.drover.v1.StoredModel\x12\x16\n\x0eremoved_models\x18\x0b \x03(\t\x12\x1c\n\x04gpus\x18\x0c \x03(\x0b\x32\x0e.drover.v1.Gpu\";\n\x03Gpu\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\"6\n\x0cStoredModels\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.drover.v1.StoredModel\"\xd2\x01\n\x0bStoredModel\x12\x1e\n\x04\x63\x61rd\x18\x01 \x01(\x0b\x32\x10.drover.v1.Model\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bis_measured\x18\x03 \x01(\x08\x12\x0f\n\x07load_ns\x18\x04 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x10\n\x08unusable\x18\x06 \x01(\t\x12\x0e\n\x06pinned\x18\x07 \x01(\x08\x12\x14\n\x0cmax_replicas\x18\x08 \x01(\r\x12\x0c\n\x04gpus\x18\t \x01(\r\x12\x11\n\tgpu_bytes\x18\n \x01(\x04\"\xa3\x02\n\x05\x43hild\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.drover.v1.Child.State\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x12\n\nvram_bytes\x18\x06 \x01(\x04\x12\x17\n\x0f\x65xpires_unix_ns\x18\x07 \x01(\x03\x12\x15\n\rsince_unix_ns\x18\x08 \x01(\x03\x12\r\n\x05\x65xtra\x18\t \x01(\x08\x12\x0c\n\x04\x62usy\x18\n \x01(\x08\x12\x0c\n\x04gpus\x18\x0b \x03(\t\">\n\x05State\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\x0c\n\x08\x44RAINING\x10\x03\"D\n\x07\x44\x65mands\x12\"\n\x07\x64\x65mands\x18\x01 \x03(\x0b\x32\x11.drover.v1.Demand\x12\x15\n\ronly_replicas\x18\x02 \x03(\t\"Z\n\x06\x44\x65mand\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x11\n\twaited_ns\x18\x04 \x01(\x03\x12\r\n\x05\x65xtra\x18\x05 \x01(\x08\"Q\n\x0bLoadFailure\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.drover.v1.Failure\"\x1f\n\x0eReleaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\" \n\x0fReleaseResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\"2\n\x10GetStoredRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07verbose\x18\x02 \x01(\x08\".\n\x0bPullRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08insecure\x18\x02 \x01(\x08\".\n\x0bPushRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08insecure\x18\x02 \x01(\x08\"j\n\x08Progress\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\x17\n\x0f\x63ompleted_bytes\x18\x04 \x01(\x04\x12\x10\n\x08manifest\x18\x05 \x01(\t\"\xdd\x02\n\rCreateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x03(\x0b\x32#.drover.v1.CreateRequest.FilesEntry\x12\x38\n\x08\x61\x64\x61pters\x18\x03 \x03(\x0b\x32&.drover.v1.CreateRequest.AdaptersEntry\x12\x0c\n\x04\x66rom\x18\x04 \x01(\t\x12\x10\n\x08template\x18\x05 \x01(\t\x12\x0e\n\x06system\x18\x06 \x01(\t\x12\x10\n\x08licenses\x18\x07 \x03(\t\x12\x17\n\x0fparameters_json\x18\x08 \x01(\t\x12\x15\n\rmessages_json\x18\t \x01(\t\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rAdaptersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1e\n\rDeleteRequest\x12\r\n\x05model\x18\x01 \x01(\t\"%\n\x0e\x44\x65leteResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x04\"!\n\x0f\x46indBlobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"5\n\x10\x46indBlobResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"4\n\x08\x42lobPart\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\"\n\x0fPutBlobResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"\x1f\n\x0cPruneRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\"-\n\rPruneResponse\x12\r\n\x05\x66iles\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x32\xa3\x05\n\x04Host\x12<\n\x05Watch\x12\x1b.drover.v1.WatchHostRequest\x1a\x14.drover.v1.HostState0\x01\x12\x38\n\x06\x45nsure\x12\x12.drover.v1.Demands\x1a\x16.drover.v1.LoadFailure(\x01\x30\x01\x12@\n\x07Release\x12\x19.drover.v1.ReleaseRequest\x1a\x1a.drover.v1.ReleaseResponse\x12:\n\tGetStored\x12\x1b.drover.v1.GetStoredRequest\x1a\x10.drover.v1.Model\x12\x35\n\x04Pull\x12\x16.drover.v1.PullRequest\x1a\x13.drover.v1.Progress0\x01\x12\x35\n\x04Push\x12\x16.drover.v1.PushRequest\x1a\x13.drover.v1.Progress0\x01\x12\x39\n\x06\x43reate\x12\x18.drover.v1.CreateRequest\x1a\x13.drover.v1.Progress0\x01\x12=\n\x06\x44\x65lete\x12\x18.drover.v1.DeleteRequest\x1a\x19.drover.v1.DeleteResponse\x12\x43\n\x08\x46indBlob\x12\x1a.drover.v1.FindBlobRequest\x1a\x1b.drover.v1.FindBlobResponse\x12<\n\x07PutBlob\x12\x13.drover.v1.BlobPart\x1a\x1a.drover.v1.PutBlobResponse(\x01\x12:\n\x05Prune\x12\x17.drover.v1.PruneRequest\x1a\x18.drover.v1.PruneResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,45 +51,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHILD_STATE']._serialized_start=994
   _globals['_CHILD_STATE']._serialized_end=1056
   _globals['_DEMANDS']._serialized_start=1058
-  _globals['_DEMANDS']._serialized_end=1103
-  _globals['_DEMAND']._serialized_start=1105
-  _globals['_DEMAND']._serialized_end=1195
-  _globals['_LOADFAILURE']._serialized_start=1197
-  _globals['_LOADFAILURE']._serialized_end=1278
-  _globals['_RELEASEREQUEST']._serialized_start=1280
-  _globals['_RELEASEREQUEST']._serialized_end=1311
-  _globals['_RELEASERESPONSE']._serialized_start=1313
-  _globals['_RELEASERESPONSE']._serialized_end=1345
-  _globals['_GETSTOREDREQUEST']._serialized_start=1347
-  _globals['_GETSTOREDREQUEST']._serialized_end=1397
-  _globals['_PULLREQUEST']._serialized_start=1399
-  _globals['_PULLREQUEST']._serialized_end=1445
-  _globals['_PUSHREQUEST']._serialized_start=1447
-  _globals['_PUSHREQUEST']._serialized_end=1493
-  _globals['_PROGRESS']._serialized_start=1495
-  _globals['_PROGRESS']._serialized_end=1601
-  _globals['_CREATEREQUEST']._serialized_start=1604
-  _globals['_CREATEREQUEST']._serialized_end=1953
-  _globals['_CREATEREQUEST_FILESENTRY']._serialized_start=1860
-  _globals['_CREATEREQUEST_FILESENTRY']._serialized_end=1904
-  _globals['_CREATEREQUEST_ADAPTERSENTRY']._serialized_start=1906
-  _globals['_CREATEREQUEST_ADAPTERSENTRY']._serialized_end=1953
-  _globals['_DELETEREQUEST']._serialized_start=1955
-  _globals['_DELETEREQUEST']._serialized_end=1985
-  _globals['_DELETERESPONSE']._serialized_start=1987
-  _globals['_DELETERESPONSE']._serialized_end=2024
-  _globals['_FINDBLOBREQUEST']._serialized_start=2026
-  _globals['_FINDBLOBREQUEST']._serialized_end=2059
-  _globals['_FINDBLOBRESPONSE']._serialized_start=2061
-  _globals['_FINDBLOBRESPONSE']._serialized_end=2114
-  _globals['_BLOBPART']._serialized_start=2116
-  _globals['_BLOBPART']._serialized_end=2168
-  _globals['_PUTBLOBRESPONSE']._serialized_start=2170
-  _globals['_PUTBLOBRESPONSE']._serialized_end=2204
-  _globals['_PRUNEREQUEST']._serialized_start=2206
-  _globals['_PRUNEREQUEST']._serialized_end=2237
-  _globals['_PRUNERESPONSE']._serialized_start=2239
-  _globals['_PRUNERESPONSE']._serialized_end=2284
-  _globals['_HOST']._serialized_start=2287
-  _globals['_HOST']._serialized_end=2962
+  _globals['_DEMANDS']._serialized_end=1126
+  _globals['_DEMAND']._serialized_start=1128
+  _globals['_DEMAND']._serialized_end=1218
+  _globals['_LOADFAILURE']._serialized_start=1220
+  _globals['_LOADFAILURE']._serialized_end=1301
+  _globals['_RELEASEREQUEST']._serialized_start=1303
+  _globals['_RELEASEREQUEST']._serialized_end=1334
+  _globals['_RELEASERESPONSE']._serialized_start=1336
+  _globals['_RELEASERESPONSE']._serialized_end=1368
+  _globals['_GETSTOREDREQUEST']._serialized_start=1370
+  _globals['_GETSTOREDREQUEST']._serialized_end=1420
+  _globals['_PULLREQUEST']._serialized_start=1422
+  _globals['_PULLREQUEST']._serialized_end=1468
+  _globals['_PUSHREQUEST']._serialized_start=1470
+  _globals['_PUSHREQUEST']._serialized_end=1516
+  _globals['_PROGRESS']._serialized_start=1518
+  _globals['_PROGRESS']._serialized_end=1624
+  _globals['_CREATEREQUEST']._serialized_start=1627
+  _globals['_CREATEREQUEST']._serialized_end=1976
+  _globals['_CREATEREQUEST_FILESENTRY']._serialized_start=1883
+  _globals['_CREATEREQUEST_FILESENTRY']._serialized_end=1927
+  _globals['_CREATEREQUEST_ADAPTERSENTRY']._serialized_start=1929
+  _globals['_CREATEREQUEST_ADAPTERSENTRY']._serialized_end=1976
+  _globals['_DELETEREQUEST']._serialized_start=1978
+  _globals['_DELETEREQUEST']._serialized_end=2008
+  _globals['_DELETERESPONSE']._serialized_start=2010
+  _globals['_DELETERESPONSE']._serialized_end=2047
+  _globals['_FINDBLOBREQUEST']._serialized_start=2049
+  _globals['_FINDBLOBREQUEST']._serialized_end=2082
+  _globals['_FINDBLOBRESPONSE']._serialized_start=2084
+  _globals['_FINDBLOBRESPONSE']._serialized_end=2137
+  _globals['_BLOBPART']._serialized_start=2139
+  _globals['_BLOBPART']._serialized_end=2191
+  _globals['_PUTBLOBRESPONSE']._serialized_start=2193
+  _globals['_PUTBLOBRESPONSE']._serialized_end=2227
+  _globals['_PRUNEREQUEST']._serialized_start=2229
+  _globals['_PRUNEREQUEST']._serialized_end=2260
+  _globals['_PRUNERESPONSE']._serialized_start=2262
+  _globals['_PRUNERESPONSE']._serialized_end=2307
+  _globals['_HOST']._serialized_start=2310
+  _globals['_HOST']._serialized_end=2985
 # @@protoc_insertion_point(module_scope)

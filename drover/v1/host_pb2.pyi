@@ -300,16 +300,24 @@ class Demands(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEMANDS_FIELD_NUMBER: _builtins.int
+    ONLY_REPLICAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Demand]: ...
+    @_builtins.property
+    def only_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of second replicas of this host whose models no other host has in memory any more: they are first ones
+        from now on, and end with their keep-alive.
+        """
+
     def __init__(
         self,
         *,
         demands: _abc.Iterable[Global___Demand] | None = ...,
+        only_replicas: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["demands", b"demands"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["demands", b"demands", "only_replicas", b"only_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from drover import logs
@@ -151,6 +151,12 @@ class Pool:
         """Models that this host does not have, or that none can serve, do not count."""
         caller.waiting = waiting
         self.notify()
+
+    def keep_replicas(self, keys: Iterable[str]) -> None:
+        """They are no second replicas any more: no other host has the model in memory."""
+        for key in keys:
+            if (child := self.children.get(key)) is not None:
+                child.place = replace(child.place, is_extra=False)
 
     def release(self, model: StoredModel) -> bool:
         """Drain a model. False if it is not in memory."""

@@ -199,6 +199,7 @@ class HostService(host_pb2_grpc.HostServicer):
     async def _read_demands(self, demands: AsyncIterator[host_pb2.Demands], caller: Caller) -> None:
         async for each in demands:
             now = time.monotonic()
+            self._pool.keep_replicas(each.only_replicas[:_MAX_DEMANDS])
             self._pool.set_waiting(
                 caller,
                 {

@@ -259,12 +259,17 @@ class Hosts:
             self._assigned = {key: host for key, host in self._assigned.items() if key in waiting}
             self._loaded_since = {key: at for key, at in self._loaded_since.items() if key in waiting}
             for host, wanted in demands.items():
-                host.want(wanted)
+                host.want(wanted, self._only_replicas(host))
             try:
                 async with asyncio.timeout(_POLL_SECONDS if waiting else None):
                     await self._queue_changed.wait()
             except TimeoutError:
                 pass
+
+    def _only_replicas(self, host: WatchedHost) -> frozenset[str]:
+        """Of its second replicas those whose models are in no other host's memory."""
+        extra = {key for key, child in host.children.items() if child.extra}
+        return frozenset(extra.difference(*(each.children for each in self.all if each is not host)))
 
     def _chosen(self, key: str, waiting: Waiting) -> Iterable[tuple[WatchedHost, bool]]:
         """The host that loads the model, which stays the same while it can; and one for a second replica. One

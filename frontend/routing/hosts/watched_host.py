@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -80,6 +80,7 @@ class WatchedHost:
         self._problem = ""
         self._open_channel()
         self._demands: Mapping[str, host_pb2.Demand] = {}
+        self._only_replicas: Collection[str] = frozenset()
         self._demands_changed = ChangeSignal()
         self._addresses: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -127,12 +128,20 @@ class WatchedHost:
         """
         return self._addresses
 
-    def want(self, demands: Mapping[str, host_pb2.Demand]) -> None:
-        """The models that this frontend waits for there, complete. How long it has waited is sent when that
-        changes, and to a host that is reached anew.
+    def want(
+        self, demands: Mapping[str, host_pb2.Demand], only_replicas: Collection[str] = frozenset()
+    ) -> None:
+        """The models that this frontend waits for there, complete, and second replicas that have become the
+        only ones. How long it has waited is sent when that changes, and to a host that is reached anew.
         """
         before, self._demands = self._demands, demands
-        if demands.keys() != before.keys() or any(demands[key].extra != before[key].extra for key in demands):
+        has_changed = only_replicas != self._only_replicas
+        self._only_replicas = only_replicas
+        if (
+            has_changed
+            or demands.keys() != before.keys()
+            or any(demands[key].extra != before[key].extra for key in demands)
+        ):
             self._demands_changed.notify()
 
     def _open_channel(self) -> None:
@@ -246,7 +255,9 @@ class WatchedHost:
         with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             while True:
                 changed = self._demands_changed.next_change
-                await call.write(host_pb2.Demands(demands=self._demands.values()))
+                await call.write(
+                    host_pb2.Demands(demands=self._demands.values(), only_replicas=self._only_replicas)
+                )
                 await changed.wait()
 
 

@@ -146,6 +146,40 @@ async def test_a_second_replica_that_is_not_needed_ends(
         await watched.until_loaded("one")
 
 
+async def test_a_second_replica_that_is_the_only_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that are not needed the one goes that some other host has as well."""
+    monkeypatch.setattr("engine_worker.host.pool._MEASURE_SECONDS", 0.05)
+    put_simulated(tmp_path / "store", ["one", "two"])
+    async with serving(tmp_path / "store", "--replica-seconds", "0.3") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        one, two = (watched.demand(name, extra=True) for name in ("one", "two"))
+        async with demanding(stub, one, two) as call:
+            await call.write(host_pb2.Demands(demands=[one, two], only_replicas=[one.digest]))
+            await watched.until_loaded("one", "two")
+        await watched.until_loaded("one")
+        assert [each.extra for each in watched.state.children] == [False]
+
+
+async def test_a_load_that_no_request_waits_for_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client has gone."""
+    monkeypatch.setattr("engine_worker.host.plan._UNWANTED_SECONDS", 0.2)
+    put_simulated(tmp_path / "store", ["slow"], 200, "--sim-load-ms", "60000")
+    put_simulated(tmp_path / "store", ["one"])
+    async with serving(tmp_path / "store", "--drain-seconds", "60") as stub:
+        watched = Watched(stub)
+        await watched.next()
+        async with demanding(stub, watched.demand("slow")), asyncio.timeout(SECONDS):
+            while not watched.state.children:
+                await watched.next()
+        async with demanding(stub, watched.demand("one")):
+            await watched.until_loaded("one")
+
+
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [

@@ -73,12 +73,19 @@ def test_a_load_long_after_the_last_failure_is_a_first_one(hosted: Hosted) -> No
     assert hosted.errors == []
 
 
-def test_a_budget_that_pinned_models_exceed_is_none_for_others(hosted: Hosted) -> None:
+def test_a_budget_that_pinned_models_exceed_is_none_for_others(
+    hosted: Hosted, caplog: pytest.LogCaptureFixture
+) -> None:
     """They may grow."""
     resident = Resident("pinned", State.READY, 120 << 20, is_pinned=True)
-    hosted.pool.children["pinned"] = cast(Child, SimpleNamespace(resident=lambda: resident))
-    hosted.pool._step()
+    child = SimpleNamespace(resident=lambda: resident, set_awaited=lambda is_awaited, now: None)
+    hosted.pool.children["pinned"] = cast(Child, child)
+    with caplog.at_level("WARNING", "drover.host"):
+        for _ in range(2):
+            hosted.pool._step()
     assert "this host has 0 MiB for it" in hosted.errors[0]
+    # Once, for a pinned model too, which no request asks for.
+    assert [record.message for record in caplog.records] == ["a model is not loaded"]
 
 
 def grown(hosted: Hosted, measured: list[float]) -> Child:

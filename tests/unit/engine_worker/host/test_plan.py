@@ -88,6 +88,30 @@ def test_nothing_is_evicted_before_its_residency() -> None:
     assert next_eviction(NOW + 1, MIN_RESIDENCY_SECONDS, residents) is None
 
 
+def test_a_busy_model_stays_until_its_load_was_worth_it() -> None:
+    residents = [ready("a", 10, since=NOW - 15, requests=1, worth_seconds=20.0)]
+    waiting = [Demand("b", 5, 0)]
+    assert planned(10, residents, waiting) == []
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, residents) == NOW + 5
+    assert planned(10, [replace(residents[0], requests=0)], waiting) == [Drain("a", is_busy=False)]
+    assert planned(10, [replace(residents[0], since=NOW - 20)], waiting) == [Drain("a", is_busy=True)]
+
+
+def test_a_load_that_no_request_waits_for_makes_room_first() -> None:
+    idle = ready("a", 5, last_used=100)
+    loading = Resident("b", State.LOADING, 5, last_used=NOW - 10)
+    waiting = [Demand("c", 5, 0)]
+    assert planned(10, [idle, loading], waiting) == [Drain("b", is_busy=False)]
+    assert planned(10, [idle, loading], [*waiting, Demand("b", 5, 1)]) == [Drain("a", is_busy=False)]
+
+
+def test_a_load_continues_while_a_frontend_may_be_reached_anew() -> None:
+    loading = [Resident("b", State.LOADING, 10, last_used=NOW - 9)]
+    assert planned(10, loading, [Demand("c", 5, 0)]) == []
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading) == NOW + 1
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading, awaited={"b"}) is None
+
+
 def test_the_longest_waiting_gets_the_memory() -> None:
     """A smaller model that came later would fit, and must not take what the first one waits for."""
     residents = [ready("a", 6, since=NOW - 1)]
@@ -225,6 +249,8 @@ class Machine:
     loads: int = 0
     waits: list[float] = field(default_factory=list)
     stays: list[tuple[str, float, float, bool]] = field(default_factory=list)
+    worth_seconds: float = 0.0
+    """For which a busy model stays at least."""
     _served: set[str] = field(default_factory=set)
     _events: list[float] = field(default_factory=list)
 
@@ -274,7 +300,14 @@ class Machine:
                     self.loads += 1
                     self._served.discard(model)
                     until = self.now + self.load_seconds
-                    self.residents[model] = Resident(model, State.LOADING, self.sizes[model], since=until)
+                    self.residents[model] = Resident(
+                        model,
+                        State.LOADING,
+                        self.sizes[model],
+                        since=until,
+                        last_used=self.now,
+                        worth_seconds=self.worth_seconds,
+                    )
                     heapq.heappush(self._events, until)
                 case Drain(model):
                     stayed = self.residents[model]

@@ -26,6 +26,11 @@ class History:
     load_seconds: float = 2.0
     run_seconds: float = 1.0
     slots: int = 4
+    worth_loads: float = 0.0
+
+    @property
+    def worth_seconds(self) -> float:
+        return self.worth_loads * self.load_seconds
 
 
 @st.composite
@@ -45,12 +50,14 @@ def histories(draw: st.DrawFn) -> History:
         draw(st.sampled_from([0.1, 2.0, 25.0])),
         draw(st.sampled_from([0.05, 1.0, 8.0])),
         draw(st.sampled_from([1, 4, 64])),
+        draw(st.sampled_from([0.0, 3.0])),
     )
 
 
 def played(history: History) -> Machine:
     """Within it is asserted that the memory of what is loaded never exceeds the budget."""
     machine = Machine(_BUDGET, history.sizes, history.load_seconds, history.run_seconds, history.slots)
+    machine.worth_seconds = history.worth_seconds
     machine.run(history.arrivals)
     return machine
 
@@ -93,7 +100,8 @@ def _longest_wait(history: History) -> float:
     """Once a model is waited for, each other one has at most one turn before it. It may need several turns of
     its own for all that gathered.
     """
-    turn = MIN_RESIDENCY_SECONDS + history.run_seconds + history.load_seconds
+    stay = max(MIN_RESIDENCY_SECONDS, history.worth_seconds)
+    turn = stay + history.run_seconds + history.load_seconds
     served_in_a_turn = history.slots * (MIN_RESIDENCY_SECONDS // history.run_seconds)
     gathered = max(Counter(name for _, name in history.arrivals).values())
     return math.ceil(gathered / served_in_a_turn) * len(history.sizes) * turn

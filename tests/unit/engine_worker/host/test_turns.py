@@ -26,7 +26,9 @@ def test_a_model_that_made_room_does_not_get_its_memory_back_first(store: Store)
     one, two = sorted(catalog.models, key=lambda each: each.name.short)
     pool, now = Pool(catalog, 100, 0.0, 0.0), time.monotonic()
     resident = Resident(one.key, State.READY, 60, requests=3)
-    child = SimpleNamespace(model=one, resident=lambda: resident, drain=lambda: None)
+    child = SimpleNamespace(
+        model=one, resident=lambda: resident, drain=lambda: None, set_awaited=lambda is_awaited, now: None
+    )
     pool.children[one.key] = cast(Child, child)
     caller = pool.add_caller(lambda model, error: None)
     pool.set_waiting(caller, {two.key: Demand(two.key, 0, now - 10)})

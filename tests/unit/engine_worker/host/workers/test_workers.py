@@ -221,7 +221,7 @@ async def test_requests_between_two_reports_count_as_use(
     """They may take milliseconds, as those of embedding models do: such a model is not the least used one."""
     process = WorkerProcess.start(["/bin/true"], os.environ, tmp_path / "log")
     events = Events(lambda: None, lambda: None, lambda child, reason: None)
-    child = Child(model, ChildPlace("", "", tmp_path), process, 1, events, state=State.READY)
+    child = Child(model, ChildPlace("", "", tmp_path), process, 1, events, state=State.READY, last_used=0.0)
     idle = pb.LoadReport(running_limit=4, loaded=True, expires_unix_ns=5, prefill_tokens_done=5)
     for _ in range(2):
         child._on_report(idle)

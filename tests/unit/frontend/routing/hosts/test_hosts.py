@@ -143,6 +143,28 @@ async def test_another_host_is_asked_if_one_cannot(tmp_path: Path) -> None:
         assert (await generate(fleet, "one")).completion_tokens == 3
 
 
+async def test_a_second_replica_becomes_the_first_when_that_one_goes(tmp_path: Path) -> None:
+    async with AsyncExitStack() as owned:
+        servers = []
+        for number in range(2):
+            put_simulated(tmp_path / f"store-{number}", ["one"])
+            servers.append(await owned.enter_async_context(hosting(tmp_path / f"store-{number}")))
+        fleet = await owned.enter_async_context(fleet_of(*(server.address for server in servers)))
+        await generate(fleet, "one")
+        first, other = sorted(fleet.hosts.all, key=lambda host: not host.children)
+        demand = host_pb2.Demand(model="one", digest=next(iter(first.children)), waiting=1, extra=True)
+        call = other.stub.Ensure()
+        await call.write(host_pb2.Demands(demands=[demand]))
+
+        def extra() -> list[bool]:
+            return [each.extra for host in (first, other) for each in host.children.values()]
+
+        await until(lambda: extra() == [False, True], SECONDS, "both hosts have it")
+        call.cancel()
+        await first.stub.Release(host_pb2.ReleaseRequest(model="one"))
+        await until(lambda: extra() == [False], SECONDS, "the second one is left")
+
+
 async def test_one_model_under_two_names(tmp_path: Path) -> None:
     """As `qwen3` and `qwen3:8b` are in a registry."""
     store = Store(tmp_path / "store")
