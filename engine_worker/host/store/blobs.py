@@ -7,32 +7,36 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from threading import Lock
 from weakref import WeakSet
 
-from drover.errors import InvalidRequest, StoreFull, StoreUnavailable
+from drover.errors import DroverError, InvalidRequest, StoreFull, StoreUnavailable
 from engine_worker.host.store.manifest import is_digest
 
 _PARTIAL = "-partial"
 _BLOCK_BYTES = 1 << 20
+# What a file of unknown size gets at once: a part of what is free, so that little is kept from others.
+_GRANT_BYTES, _GRANT_PART = 64 << 20, 16
 _FREE = "that the store has free; remove models, or set a larger disk budget (--disk-mib)"
 # The last one: beyond the largest size of a file.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Blobs:
-    """`budget_bytes`: limit of all of them together; 0: what the disk has. Blocks: use a thread."""
+    """`budget_bytes`: limit of all of them together, at each moment; 0: what the disk has. Blocks: use a
+    thread.
+    """
 
     def __init__(self, folder: Path, budget_bytes: int = 0) -> None:
         self._folder = folder
         self.budget_bytes = budget_bytes
         self._lock = Lock()
         self._begun: WeakSet[PartialBlob] = WeakSet()
-        """Files that have room for their rest, while they are written."""
+        """Those that are written: they count with the size that they have room for."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.glob(f"sha256-*-*{_PARTIAL}"):
             # Of an earlier process; nothing continues them.
@@ -50,10 +54,15 @@ class Blobs:
 
     def begin(self, digest: str, size_bytes: int) -> PartialBlob:
         """Continue what there is of a file. Raises StoreFull if there is no room for the rest."""
-        partial = PartialBlob(self.path(digest), digest, size_bytes)
+        partial = PartialBlob(self.path(digest), digest, size_bytes, self._lock)
         try:
             with self._lock:
-                self._check_free(digest, partial.missing_bytes)
+                free_bytes = self._room_bytes()
+                if partial.missing_bytes > free_bytes:
+                    raise StoreFull(
+                        f"{digest} needs {partial.missing_bytes} bytes more, which is more than the "
+                        f"{free_bytes} bytes {_FREE}"
+                    )
                 self._begun.add(partial)
         except StoreFull:
             partial.close()
@@ -64,9 +73,7 @@ class Blobs:
         """Keep a file that is in memory. Returns its digest. Raises StoreFull, StoreUnavailable."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if self.size(digest) is None:
-            with self._lock:
-                self._check_free(digest, len(data))
-            partial = PartialBlob(self.path(digest), digest, len(data), own=_own_name())
+            partial = self.begin_unknown(digest)
             try:
                 partial.write(data)
                 partial.commit()
@@ -76,10 +83,13 @@ class Blobs:
         return digest
 
     def begin_unknown(self, digest: str) -> PartialBlob:
-        """Begin a file whose size is not known: it may have what is free."""
+        """Begin a file whose size is not known: it gets room as it grows, from what others have left."""
+        partial = PartialBlob(
+            self.path(digest), digest, 0, self._lock, own=f"-{secrets.token_hex(8)}", grow=self._grow
+        )
         with self._lock:
-            room_bytes = self._room_bytes()
-        return PartialBlob(self.path(digest), digest, room_bytes, is_upper_limit=True, own=_own_name())
+            self._begun.add(partial)
+        return partial
 
     @property
     def used_bytes(self) -> int:
@@ -92,23 +102,40 @@ class Blobs:
         return min(disk, max(0, self.budget_bytes - self.used_bytes)) if self.budget_bytes else disk
 
     def unused(self, used: Iterable[str], with_partial: bool) -> Iterator[Path]:
-        """Files that are not among the `used` digests."""
-        kept = {self.path(digest).name for digest in used}
+        """Files that are not among the `used` digests. Those that are written now are used."""
+        kept = {self.path(digest).name for digest in used} | self._written()
         for path in self._files():
             name = path.name.removesuffix(_PARTIAL)
-            if name not in kept and (with_partial or name == path.name):
+            if kept.isdisjoint((name, path.name)) and (with_partial or name == path.name):
                 yield path
 
-    def _check_free(self, digest: str, missing: int) -> None:
-        free = self._room_bytes()
-        if missing > free:
-            raise StoreFull(
-                f"{digest} needs {missing} bytes more, which is more than the {free} bytes {_FREE}"
-            )
+    def _grow(self, partial: PartialBlob, missing_bytes: int) -> None:
+        """Give a file of unknown size room for so many bytes, and for some of those that follow, so that few
+        of its writes look through the folder. Raises StoreFull.
+        """
+        with self._lock:
+            free_bytes = self._room_bytes()
+            if missing_bytes > free_bytes:
+                raise StoreFull(
+                    f"{partial.digest} needs more than the {partial.size_bytes + free_bytes} bytes {_FREE}"
+                )
+            partial.size_bytes += max(missing_bytes, min(_GRANT_BYTES, free_bytes // _GRANT_PART))
 
     def _room_bytes(self) -> int:
-        """What is free, and not for the rest of files that are being written."""
-        return max(0, self.free_bytes - sum(each.missing_bytes for each in self._begun))
+        """What is free, and not for the rest of files that are written. Call it with the lock."""
+        # First: one that is closed meanwhile counts with more than it has, and not for nothing.
+        begun = [each for each in self._begun if each.is_open]
+        room_bytes = shutil.disk_usage(self._folder).free - sum(each.missing_bytes for each in begun)
+        if self.budget_bytes:
+            names = {each.name for each in begun}
+            written = sum(_size_of(path) or 0 for path in self._files() if path.name not in names)
+            reserved = sum(each.size_bytes for each in begun)
+            room_bytes = min(room_bytes, self.budget_bytes - written - reserved)
+        return max(0, room_bytes)
+
+    def _written(self) -> set[str]:
+        with self._lock:
+            return {each.name for each in self._begun if each.is_open}
 
     def _files(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if path.name.startswith("sha256-")]
@@ -119,15 +146,24 @@ class PartialBlob:
 
     Raises StoreFull or StoreUnavailable if it cannot be opened.
 
-    `offset`: how many bytes there are. `own`: distinguishes the file from others of the same digest that are
-    written at the same time; such a file is not continued.
+    `offset`: how many bytes there are. `listing`: held while the file gets its final name. `own`:
+    distinguishes the file from others of the same digest that are written at the same time; such a file is
+    not continued. `grow`: for one whose size is not known; called with the file and how many bytes more it
+    needs than `size_bytes`, which it increases, or raises StoreFull.
     """
 
     def __init__(
-        self, path: Path, digest: str, size_bytes: int, is_upper_limit: bool = False, own: str = ""
+        self,
+        path: Path,
+        digest: str,
+        size_bytes: int,
+        listing: Lock,
+        own: str = "",
+        grow: Callable[[PartialBlob, int], None] | None = None,
     ) -> None:
         self._whole = path
-        self._is_upper_limit = is_upper_limit
+        self._listing = listing
+        self._grow = grow
         self._path = path.with_name(f"{path.name}{own}{_PARTIAL}")
         self.digest = digest
         self.size_bytes = size_bytes
@@ -144,21 +180,25 @@ class PartialBlob:
             self._hash_what_is_there()
 
     @property
+    def name(self) -> str:
+        """Of the file while it is written."""
+        return self._path.name
+
+    @property
+    def is_open(self) -> bool:
+        return not self._file.closed
+
+    @property
     def missing_bytes(self) -> int:
-        """What is still to come; 0 for a file that is closed."""
-        return 0 if self._file.closed else self.size_bytes - self.offset
+        """What is still to come, as far as it has room."""
+        return self.size_bytes - self.offset
 
     def write(self, data: bytes) -> None:
         """Raises InvalidRequest if there are more bytes than the file has, StoreFull if there is no room for
         them, StoreUnavailable.
         """
-        if self.offset + len(data) > self.size_bytes:
-            self.discard()
-            if self._is_upper_limit:
-                raise StoreFull(f"{self.digest} needs more than the {self.size_bytes} bytes {_FREE}")
-            raise InvalidRequest(
-                f"{self.digest} has more than the {self.size_bytes} bytes that it should have"
-            )
+        if (beyond := self.offset + len(data) - self.size_bytes) > 0:
+            self._find_room(beyond)
         rest = memoryview(data)
         try:
             while rest:
@@ -177,11 +217,12 @@ class PartialBlob:
         finally:
             self.close()
         found = f"sha256:{self._hash.hexdigest()}"
-        is_whole = self._is_upper_limit or self.offset == self.size_bytes
+        is_whole = self._grow is not None or self.offset == self.size_bytes
         if not is_whole or found != self.digest:
             self._path.unlink(missing_ok=True)
             raise InvalidRequest(f'digest mismatch, expected "{self.digest}", got "{found}"')
-        self._path.replace(self._whole)
+        with self._listing:
+            self._path.replace(self._whole)
 
     def restart(self) -> None:
         """Begin anew: the source cannot continue."""
@@ -198,6 +239,17 @@ class PartialBlob:
         self.close()
         self._path.unlink(missing_ok=True)
 
+    def _find_room(self, missing_bytes: int) -> None:
+        try:
+            if self._grow is None:
+                raise InvalidRequest(
+                    f"{self.digest} has more than the {self.size_bytes} bytes that it should have"
+                )
+            self._grow(self, missing_bytes)
+        except DroverError:
+            self.discard()
+            raise
+
     def _hash_what_is_there(self) -> None:
         with self._path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
@@ -209,10 +261,6 @@ def _size_of(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _own_name() -> str:
-    return f"-{secrets.token_hex(8)}"
 
 
 def cannot_write(what: str, error: OSError) -> StoreFull | StoreUnavailable:
