@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable
 
 import grpc
@@ -15,18 +16,21 @@ from engine_worker.host.models.records import LoadRecords
 from engine_worker.host.server import gpus_of, readers_of
 from engine_worker.host.settings import HostSettings
 from engine_worker.host.store.local import local_address
-from engine_worker.host.store.store import Store, StoreInUse
+from engine_worker.host.store.store import UPLOAD_SECONDS, Store, StoreInUse
 
 NAMES = ("list", "prune")
-_DRY_RUN = "--dry-run"
+_HOUR_SECONDS = 3600
 _HELP = ("-h", "--help")
 _USAGES = {
     "list": "usage: drover-host list [--store FOLDER]\n\nShows the models of a store, and their states if "
     "a host uses it.",
-    "prune": "usage: drover-host prune [--dry-run] [--store FOLDER]\n\n"
-    "Removes files that no model has; --dry-run only counts them.",
+    "prune": "usage: drover-host prune [--dry-run] [--older-than HOURS] [--store FOLDER]\n\n"
+    f"Removes files that no model has and that are older than {UPLOAD_SECONDS // _HOUR_SECONDS} hours: a "
+    "model may still be made of\nyounger ones. --older-than sets another number; 0: all but those that a "
+    "host writes at\nthe moment. --dry-run only counts them.",
 }
 _SECONDS = 60.0
+_MAX_HOURS = 1e6
 _MIB = 1 << 20
 _STATES = {
     host_pb2.Child.LOADING: "loading",
@@ -37,15 +41,28 @@ Row = tuple[str, int, int, str, str]
 """Name, size and memory in bytes, engine, state."""
 
 
+class _Pruning(Namespace):
+    """The flags of `prune`. `older_than`: in hours."""
+
+    dry_run: bool = False
+    older_than: float = UPLOAD_SECONDS / _HOUR_SECONDS
+
+    @property
+    def seconds(self) -> int:
+        return round(self.older_than * _HOUR_SECONDS)
+
+
 def run(name: str, arguments: list[str]) -> int:
-    """The exit status. `arguments`: a host's flags, of which --store counts, and --dry-run for `prune`."""
+    """The exit status. `arguments`: a host's flags, of which --store counts, and those of `prune`."""
     if any(each in _HELP for each in arguments):
         print(_USAGES[name])  # noqa: T201 - it is the result
         return 0
-    is_dry_run = name == "prune" and _DRY_RUN in arguments
-    settings = HostSettings.load([each for each in arguments if not (is_dry_run and each == _DRY_RUN)])
+    pruning = _Pruning()
+    if name == "prune":
+        _, arguments = _parser().parse_known_args(arguments, pruning)
+    settings = HostSettings.load(arguments)
     try:
-        text = _list(settings) if name == "list" else _prune(settings, is_dry_run)
+        text = _list(settings) if name == "list" else _prune(settings, pruning)
     except grpc.RpcError as error:
         # Its other base class, grpc.Call, has the words.
         details = getattr(error, "details", None)
@@ -54,6 +71,22 @@ def run(name: str, arguments: list[str]) -> int:
         return _failed(str(error))
     print(text)  # noqa: T201 - it is the result
     return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="drover-host prune", add_help=False, allow_abbrev=False, argument_default=SUPPRESS
+    )
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--older-than", type=_hours)
+    return parser
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 <= hours < _MAX_HOURS:
+        raise ArgumentTypeError(f"{text} is no number of hours")
+    return hours
 
 
 def _failed(problem: str) -> int:
@@ -73,16 +106,16 @@ def _list(settings: HostSettings) -> str:
         store.close()
 
 
-def _prune(settings: HostSettings, is_dry_run: bool) -> str:
+def _prune(settings: HostSettings, pruning: _Pruning) -> str:
     try:
         store = _opened(settings)
     except StoreInUse:
         with _channel(settings) as channel:
-            request = host_pb2.PruneRequest(dry_run=is_dry_run)
+            request = host_pb2.PruneRequest(dry_run=pruning.dry_run, older_than_seconds=pruning.seconds)
             answer = host_pb2_grpc.HostStub(channel).Prune(request, timeout=_SECONDS)
-            return _pruned(answer.files, answer.bytes, is_dry_run, " and older than an hour")
+            return _pruned(answer.files, answer.bytes, pruning)
     try:
-        return _pruned(*store.prune(is_dry_run), is_dry_run, "")
+        return _pruned(*store.prune(pruning.dry_run, pruning.seconds), pruning)
     finally:
         store.close()
 
@@ -95,8 +128,9 @@ def _opened(settings: HostSettings) -> Store:
     return Store(folder)
 
 
-def _pruned(files: int, size_bytes: int, is_dry_run: bool, which: str) -> str:
-    done = "would be removed" if is_dry_run else "removed"
+def _pruned(files: int, size_bytes: int, pruning: _Pruning) -> str:
+    done = "would be removed" if pruning.dry_run else "removed"
+    which = f" and older than {pruning.older_than:g} hours (--older-than)" if pruning.older_than else ""
     return f"{done}: {files} files without a model{which}, {size_bytes / _MIB:.1f} MiB"
 
 

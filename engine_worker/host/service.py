@@ -25,14 +25,12 @@ from engine_worker.host.sources.pulls import Pulls
 from engine_worker.host.sources.pushes import Pushes
 from engine_worker.host.states import HostStates
 from engine_worker.host.store.received import receive_blob
-from engine_worker.host.store.store import Store
+from engine_worker.host.store.store import UPLOAD_SECONDS, Store
 
 _log = logging.getLogger("drover.host")
 _MAX_FAILURES = 256
 _MAX_DEMANDS = 4096
 _NS = 1_000_000_000
-# An upload writes a file at least so often, and a model is then made of it. Pulls hold their files.
-_UNFINISHED_SECONDS = 3600.0
 
 if TYPE_CHECKING:
     from drover.v1.host_pb2_grpc import _ServicerContext as Context
@@ -123,7 +121,7 @@ class HostService(host_pb2_grpc.HostServicer):
         self, request: host_pb2.FindBlobRequest, context: Context
     ) -> host_pb2.FindBlobResponse:
         async def find() -> host_pb2.FindBlobResponse:
-            size = await asyncio.to_thread(self._store.blobs.size, request.digest)
+            size = await asyncio.to_thread(self._store.blobs.find, request.digest)
             return host_pb2.FindBlobResponse(found=size is not None, size_bytes=size or 0)
 
         return await guarded(context, find, _log)
@@ -178,7 +176,9 @@ class HostService(host_pb2_grpc.HostServicer):
 
     async def Prune(self, request: host_pb2.PruneRequest, context: Context) -> host_pb2.PruneResponse:
         async def prune() -> host_pb2.PruneResponse:
-            files, size = await asyncio.to_thread(self._store.prune, request.dry_run, _UNFINISHED_SECONDS)
+            is_set = request.HasField("older_than_seconds")
+            seconds = request.older_than_seconds if is_set else UPLOAD_SECONDS
+            files, size = await asyncio.to_thread(self._store.prune, request.dry_run, seconds)
             return host_pb2.PruneResponse(files=files, bytes=size)
 
         return await guarded(context, prune, _log)

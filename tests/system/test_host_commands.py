@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +22,9 @@ def store() -> Iterator[Path]:
         path = Path(folder) / "store"
         put_simulated(path, ["one", "two"], 100)
         opened = Store(path)
-        old = opened.blobs.path(opened.blobs.put(b"old" * 1000))
-        opened.blobs.put(b"new" * 1000)
+        opened.blobs.put(b"one" * 1000)
+        opened.blobs.put(b"two" * 1000)
         opened.close()
-        os.utime(old, (time.time() - 7200,) * 2)
         yield path
 
 
@@ -40,24 +37,32 @@ def names(listed: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.split()[0] for line in listed.stdout.splitlines()[1:]]
 
 
+def prune(store: Path) -> None:
+    """Files of which a model may soon be made stay, unless another age is set."""
+    kept = run(store, "prune").stdout
+    assert kept.startswith("removed: 0 files without a model and older than 24 hours (--older-than)")
+    assert run(store, "prune", "--older-than", "0", "--dry-run").stdout.startswith(
+        "would be removed: 2 files"
+    )
+    assert run(store, "prune", "--older-than=0").stdout.startswith("removed: 2 files without a model, ")
+    assert run(store, "prune", "--older-than=0").stdout.startswith("removed: 0 files")
+
+
 def test_of_a_store_without_a_host(store: Path) -> None:
     assert names(run(store, "list")) == ["one:latest", "two:latest"]
-    assert run(store, "prune", "--dry-run").stdout.startswith("would be removed: 2 files")
-    assert run(store, "prune").stdout.startswith("removed: 2 files")
-    assert run(store, "prune").stdout.startswith("removed: 0 files")
+    prune(store)
     assert names(run(store, "list")) == ["one:latest", "two:latest"]
 
 
 def test_of_a_host_that_runs(store: Path, tmp_path: Path) -> None:
-    """It keeps files that a pull or an upload may still be at."""
     with host(tmp_path / "host.log", store, "--memory-mib", "250"):
         listed = run(store, "list")
         assert (names(listed), listed.returncode) == (["one:latest", "two:latest"], 0)
-        assert run(store, "prune", "--dry-run").stdout.startswith("would be removed: 1 files")
-        assert run(store, "prune").stdout.startswith("removed: 1 files")
-        assert run(store, "prune").stdout.startswith("removed: 0 files")
+        prune(store)
 
 
 def test_flags_that_are_not_known(store: Path) -> None:
     refused = run(store, "list", "--dry-run")
     assert (refused.returncode, "--dry-run" in refused.stderr) == (2, True)
+    refused = run(store, "prune", "--older-than", "-1")
+    assert (refused.returncode, "--older-than" in refused.stderr) == (2, True)

@@ -27,6 +27,7 @@ from engine_worker.host.store.manifest import (
     TEMPLATE,
     Layer,
     Manifest,
+    is_digest,
     is_file_name,
 )
 from engine_worker.host.store.store import Store
@@ -49,11 +50,14 @@ class Creation:
 
     def create(self, name: ModelName, request: host_pb2.CreateRequest) -> Manifest:
         """Raises InvalidRequest for files that make no model, StoreUnavailable."""
-        adapter = self._adapter(request.adapters)
-        layers = [*self._weights(request.files), *adapter, *self._texts(request)]
-        manifest = Manifest(layers, self.store.put_config(layers))
-        self.check(name, manifest)
-        self.store.put(name, manifest)
+        files = set(filter(is_digest, {*request.files.values(), *request.adapters.values()}))
+        with self.store.holding(files):
+            adapter = self._adapter(request.adapters)
+            layers = [*self._weights(request.files), *adapter, *self._texts(request)]
+            manifest = Manifest(layers, self.store.put_config(layers))
+            files |= {layer.digest for layer in manifest.files}
+            self.check(name, manifest)
+            self.store.put(name, manifest)
         return manifest
 
     def _weights(self, files: Mapping[str, str]) -> Iterator[Layer]:

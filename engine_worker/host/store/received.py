@@ -34,7 +34,7 @@ async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> boo
     header = await anext(parts, None)
     if header is None or header.WhichOneof("part") != "digest":
         raise InvalidRequest("the first part of a blob is its digest")
-    if await asyncio.to_thread(store.blobs.size, header.digest) is not None:
+    if await asyncio.to_thread(store.blobs.find, header.digest) is not None:
         return True
     partial = await asyncio.to_thread(store.blobs.begin_unknown, header.digest)
     try:

@@ -21,6 +21,8 @@ from engine_worker.host.store.blobs import Blobs
 from engine_worker.host.store.manifest import ADAPTER, CONFIG, FILE, MODEL, Layer, Manifest
 from engine_worker.host.store.manifests import Manifests
 
+# The files of a model that is made of uploads may come one after the other for so long.
+UPLOAD_SECONDS = 24 * 3600
 # Ends the names of views of adapters.
 _ADAPTER = "-adapter"
 
@@ -125,7 +127,8 @@ class Store:
 
         Raises StoreUnavailable if the files of a model are not known.
 
-        `older_than_seconds`: younger ones stay, since an upload may still be at them.
+        `older_than_seconds`: those stay that were written or asked for later, since a model may soon be made
+        of them; those that are written now stay in any case.
         """
         newest = time.time() - older_than_seconds if older_than_seconds else math.inf
         unused: dict[Path, int] = {}
@@ -133,7 +136,8 @@ class Store:
             # What is written may end meanwhile.
             with suppress(FileNotFoundError):
                 status = path.stat()
-                if status.st_mtime <= newest:
+                # The kernel's own time: `Blobs.find` sets it too, and not that of the contents.
+                if max(status.st_mtime, status.st_ctime) <= newest:
                     unused[path] = status.st_size
         if not dry_run:
             _remove(unused)

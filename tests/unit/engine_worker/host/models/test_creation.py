@@ -15,6 +15,7 @@ from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.engines import model_overrides
 from engine_worker.host.models import safetensors_check
+from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
 from engine_worker.host.models.gguf import GgufReader
@@ -44,6 +45,18 @@ def test_a_gguf_file_becomes_a_model_of_llamacpp(
     flags = list(model.flags)
     assert flags[flags.index("--context-length") + 1] == "1024"
     assert model.needs.memory_bytes > len(gguf)
+
+
+def test_its_files_stay_while_the_store_is_pruned(store: Store, gguf: bytes) -> None:
+    """Until it is listed, no model has them."""
+    read = GgufReader(store)
+
+    def pruning(name: ModelName, manifest: Manifest, settings: ModelSettings) -> StoredModel | None:
+        assert store.prune() == (0, 0)
+        return read(name, manifest, settings)
+
+    create(store, Creation(store, [pruning]), {"model.gguf": gguf}, system="Be brief.")
+    assert store.find(name("made")).of_type(MODEL)
 
 
 def test_a_go_template_says_what_the_model_can_do(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -124,6 +125,24 @@ def test_files_that_are_held_stay(store: Store, put_model: PutModel) -> None:
         assert store.delete(name("a")) == len(b"{}")
         assert store.prune() == (0, 0)
     assert store.prune() == (1, len(b"shared"))
+
+
+def test_files_that_an_upload_may_need_stay_for_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that is made of many, the first may have come long before the last. One that a client finds
+    in the store, and does not upload, counts as new; the time of its contents stays.
+    """
+    other = store.blobs.path(put_blob(store, b"not asked for"))
+    found = store.blobs.path(put_blob(store, b"found"))
+    os.utime(found, (1, 1))
+    # The kernel's clock has steps of some milliseconds.
+    while found.stat().st_ctime <= other.stat().st_ctime:
+        assert store.blobs.find(digest_of(b"found")) == len(b"found")
+    assert found.stat().st_mtime == 1
+    assert store.prune(older_than_seconds=1000) == (0, 0)
+    between = (found.stat().st_ctime + other.stat().st_ctime) / 2
+    monkeypatch.setattr("engine_worker.host.store.store.time.time", lambda: between + 1000)
+    assert store.prune(older_than_seconds=1000) == (1, len(b"not asked for"))
+    assert found.exists()
 
 
 def test_a_folder_has_the_named_files(store: Store) -> None:
