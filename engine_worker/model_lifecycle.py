@@ -20,6 +20,8 @@ _log = logging.getLogger("drover.worker")
 # A shift of the expiry that is smaller is not reported: every request moves it a little.
 _NOTICEABLE_NS = 1_000_000_000
 _NS_PER_MS = 1_000_000
+# After an unload that failed, at least, before the next one.
+_UNLOAD_PAUSE_NS = 10 * NS_PER_SECOND
 
 
 class Loadable(Protocol):
@@ -44,7 +46,9 @@ class ModelLifecycle:
 
         state      event                                           next state   action
         LOADED     no use left, and the keep-alive has expired     UNLOADING    engine.unload()
-        UNLOADING  unload() returned or failed                     UNLOADED     reset the keep-alive
+        UNLOADING  unload() returned                               UNLOADED     reset the keep-alive
+        UNLOADING  unload() failed, the model stays (EngineFailed) LOADED       waiting requests continue
+        UNLOADING  unload() failed otherwise                       UNLOADED     reset the keep-alive
         UNLOADED   a request waits for the model                   LOADING      engine.load()
         LOADING    load() returned                                 LOADED       waiting requests continue
         LOADING    load() failed                                   UNLOADED     waiting requests fail
@@ -257,10 +261,22 @@ class ModelLifecycle:
         self._reset_keep_alive()
         try:
             await self._engine.unload()
+        except EngineFailed as error:
+            logs.event(_log, logging.ERROR, "model unload failed, it stays in memory", reason=error.message)
+            self._stay_loaded()
+            return
         except Exception:  # noqa: BLE001 - if it matters, the next load fails, and its request gets the reason
             _log.exception("model unload failed")
+        else:
+            logs.event(_log, logging.INFO, "model unloaded")
         self._state = State.UNLOADED
-        logs.event(_log, logging.INFO, "model unloaded")
+        self._notify_if_changed()
+
+    def _stay_loaded(self) -> None:
+        self._state = State.LOADED
+        if not self._users:
+            self._start_keep_alive(_UNLOAD_PAUSE_NS)
+        self._end_waiting(None)
         self._notify_if_changed()
 
     async def _load(self) -> None:

@@ -85,6 +85,8 @@ class Engine(Protocol):
     async def unload(self) -> None:
         """Free the model's memory, unless it is pinned. Called while no request uses the engine; until `load`
         only `model` and `load_report` are called.
+
+        Raises EngineFailed if the model stays in memory: it can be used on.
         """
 
     def adapters_need_idle(self, adapters: Sequence[Adapter]) -> bool:

@@ -26,23 +26,26 @@ class _Flushed:
 
 
 class _Manager:
-    """Takes the names of the requests that it gets. `is_idle`: of each rank."""
+    """Takes the names of the requests that it gets. `is_idle`: of each rank. `hangs`: at which request."""
 
-    def __init__(self, is_idle: tuple[bool, ...] = (True,), hangs: bool = False) -> None:
+    def __init__(self, is_idle: tuple[bool, ...] = (True,), hangs: str = "") -> None:
         self.got: list[str] = []
         self.is_idle = is_idle
         self.hangs = hangs
 
     async def flush_cache_communicator(self, request: object) -> list[_Flushed]:
-        self.got.append(type(request).__name__)
+        await self._take(request)
         return [_Flushed(each) for each in self.is_idle]
 
     async def release_memory_occupation(self, request: object, http: None) -> None:
-        self.got.append(type(request).__name__)
+        await self._take(request)
 
     async def resume_memory_occupation(self, request: object, http: None) -> None:
+        await self._take(request)
+
+    async def _take(self, request: object) -> None:
         self.got.append(type(request).__name__)
-        if self.hangs:
+        if self.got[-1] == self.hangs:
             await asyncio.Event().wait()
 
 
@@ -81,11 +84,31 @@ async def test_an_engine_with_requests_keeps_its_memory() -> None:
 async def test_an_engine_that_does_not_wake_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its worker ends then, and its host starts another one."""
     monkeypatch.setattr(process_module, "_RESUME_SECONDS", 0.05)
-    engine, process = engine_over(_Manager(hangs=True))
+    engine, process = engine_over(_Manager(hangs="ResumeMemoryOccupationReqInput"))
     await engine.unload()
     with pytest.raises(EngineFailed, match="did not take its memory again"):
         await engine.load()
     assert "did not take its memory again" in await process.wait_failed()
+
+
+@pytest.mark.parametrize(
+    ("request_name", "words"),
+    [
+        ("FlushCacheReqInput", "did not say whether it is idle"),
+        ("ReleaseMemoryOccupationReqInput", "did not release its memory"),
+    ],
+)
+async def test_an_engine_that_does_not_answer_while_it_falls_asleep_has_failed(
+    monkeypatch: pytest.MonkeyPatch, request_name: str, words: str
+) -> None:
+    for name in ("_IDLE_SECONDS", "_ANSWER_SECONDS", "_RELEASE_SECONDS"):
+        monkeypatch.setattr(process_module, name, 0.02)
+    engine, process = engine_over(_Manager(hangs=request_name))
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineFailed, match=words):
+            await engine.unload()
+    assert words in await process.wait_failed()
+    assert not engine._is_asleep
 
 
 def test_without_a_gpu_the_start_is_refused() -> None:

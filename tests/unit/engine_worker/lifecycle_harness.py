@@ -26,6 +26,8 @@ class FakeEngine:
         self.load_seconds = LOAD_SECONDS
         self.unload_seconds = 0.0
         self.failures: list[Exception] = []
+        """Of loads, as `unload_failures` of unloads."""
+        self.unload_failures: list[Exception] = []
 
     async def load(self) -> None:
         await self._run("load", self.load_seconds)
@@ -34,6 +36,8 @@ class FakeEngine:
 
     async def unload(self) -> None:
         await self._run("unload", self.unload_seconds)
+        if self.unload_failures:
+            raise self.unload_failures.pop(0)
 
     async def _run(self, what: str, seconds: float) -> None:
         assert not self.is_busy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -235,3 +236,46 @@ async def test_each_waiting_request_gets_its_own_exception() -> None:
         one, other = await asyncio.gather(worker.request(), worker.request(), return_exceptions=True)
         assert isinstance(one, DroverError)
         assert one is not other
+
+
+def test_a_model_that_stays_in_memory_is_loaded_and_the_next_unload_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Requests that came meanwhile need no load."""
+    caplog.set_level(logging.INFO)
+
+    async def body() -> None:
+        async with running_worker(keep_alive_seconds=0.0) as worker:
+            worker.engine.unload_failures, worker.engine.unload_seconds = [EngineFailed("no")], 3.0
+            await asyncio.sleep(1)
+            assert await worker.request() > 0
+            assert worker.is_loaded()
+            await worker.unload()
+            assert worker.transitions == [("unload", 0), ("unload", 3)]
+
+    virtual_time.run(body())
+    assert _logged(caplog) == ["model unload failed, it stays in memory", "model unloaded"]
+
+
+@in_virtual_time
+async def test_an_unload_that_fails_at_once_is_not_tried_at_once_again() -> None:
+    async with running_worker(keep_alive_seconds=0.0) as worker:
+        worker.engine.unload_failures = [EngineFailed("no"), EngineFailed("no")]
+        await asyncio.sleep(25)
+        assert worker.transitions == [("unload", 0), ("unload", 10), ("unload", 20)]
+
+
+def test_an_unload_that_fails_in_an_unknown_way_is_not_called_done(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def body() -> None:
+        async with running_worker() as worker:
+            worker.engine.unload_failures = [RuntimeError("no")]
+            await worker.unload()
+
+    virtual_time.run(body())
+    assert _logged(caplog) == ["model unload failed"]
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.name == "drover.worker"]

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import psutil
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _STOP_SECONDS = 60.0
-# Longest time for requests that were aborted to end, and for the memory of a model to be taken again.
+# Longest time for requests that were aborted to end, and for a model's memory to be freed or taken again.
 _IDLE_SECONDS = 30.0
-_RESUME_SECONDS = 120.0
+_RELEASE_SECONDS = _RESUME_SECONDS = 120.0
+# Beyond what SGLang waits by itself.
+_ANSWER_SECONDS = 10.0
 _CHILD_FAILED = "a process of SGLang failed (see its log lines above)"
 
 
@@ -178,15 +180,18 @@ class EngineProcess:
 
     async def release_memory(self) -> None:
         """Free the device's memory of weights and KV cache, of an engine that was started for it. Raises
-        EngineFailed if a request does not end.
+        EngineFailed if a request does not end, and the memory is kept, or if SGLang does not answer.
         """
         from sglang.srt.managers.io_struct import FlushCacheReqInput, ReleaseMemoryOccupationReqInput
 
         # A scheduler that is not idle would end itself, and an aborted request runs until its step ends.
         flush = FlushCacheReqInput(timeout_s=_IDLE_SECONDS)
-        if not all(each.success for each in await self.manager.flush_cache_communicator(flush)):
+        async with self._answering(_IDLE_SECONDS + _ANSWER_SECONDS, "say whether it is idle"):
+            flushed = await self.manager.flush_cache_communicator(flush)
+        if not all(each.success for each in flushed):
             raise EngineFailed(f"SGLang was not idle within {_IDLE_SECONDS:.0f} s, and keeps its memory")
-        await self.manager.release_memory_occupation(ReleaseMemoryOccupationReqInput(), None)
+        async with self._answering(_RELEASE_SECONDS, "release its memory"):
+            await self.manager.release_memory_occupation(ReleaseMemoryOccupationReqInput(), None)
 
     async def resume_memory(self) -> None:
         """The reverse: the weights come back from the host's memory. An engine that cannot take its memory
@@ -194,11 +199,19 @@ class EngineProcess:
         """
         from sglang.srt.managers.io_struct import ResumeMemoryOccupationReqInput
 
+        async with self._answering(_RESUME_SECONDS, "take its memory again"):
+            await self.manager.resume_memory_occupation(ResumeMemoryOccupationReqInput(), None)
+
+    @asynccontextmanager
+    async def _answering(self, seconds: float, what: str) -> AsyncGenerator[None, None]:
+        """For a call that changes memory. An engine that does not answer in time has failed: what it has done
+        is not known, and SGLang would let the next call wait for the same answer. Raises EngineFailed.
+        """
         try:
-            async with asyncio.timeout(_RESUME_SECONDS):
-                await self.manager.resume_memory_occupation(ResumeMemoryOccupationReqInput(), None)
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError:
-            reason = f"SGLang did not take its memory again within {_RESUME_SECONDS:.0f} s"
+            reason = f"SGLang did not {what} within {seconds:.0f} s"
             self._fail(reason)
             raise EngineFailed(reason) from None
 
