@@ -10,17 +10,21 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from drover import logs
+from drover.names import ModelName
 from drover.settings import split_address, with_port
+from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.sglang.upstream.environment import METRICS_FOLDER
 from engine_worker.host.memory.placement import Placement
 from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.settings import HostSettings
+from engine_worker.host.store.manifest import Manifest
 from engine_worker.host.workers.child import LOG, Child, ChildPlace, Events
 from engine_worker.host.workers.process import WorkerProcess, end_writers
 
@@ -62,7 +66,9 @@ class Workers:
         return child
 
     def find_running(self, model_of: Callable[[str], StoredModel | None]) -> Sequence[Child]:
-        """The workers of an earlier process that still run. Those whose model is gone are drained."""
+        """The workers of an earlier process that still run. Those whose model is gone, or has other settings
+        now, are drained.
+        """
         return [child for folder in self._folder.iterdir() if (child := self._find(folder, model_of))]
 
     def forget(self, child: Child) -> None:
@@ -100,15 +106,14 @@ class Workers:
             process = WorkerProcess.find(state["pid"], state["started"])
         except (OSError, ValueError, KeyError, TypeError):
             state, process = {}, None
-            end_writers(folder / LOG)
         if process is None:
+            # What a worker has started may have outlived it, and one may never have been noted.
+            end_writers(folder / LOG)
             _remove_folders(folder, state.get("socket", ""))
             return None
         model = model_of(state["model"])
-        if model is None:
-            process.terminate()
-            process.forget()
-            return None
+        is_current = model is not None and state.get("started_with") in (None, model.started_with)
+        model = model or _removed(state)
         gpus = tuple(state.get("gpus", ()))
         place = ChildPlace(state["address"], state["socket"], folder, state["is_extra"], gpus)
         needs = Needs(state["memory_bytes"], len(gpus), state.get("gpu_bytes", 0))
@@ -117,11 +122,11 @@ class Workers:
         child.began_unix_ns = state["began_unix_ns"]
         child.is_pinned = model.is_pinned
         child.start(self._settings.load_timeout_seconds, self._settings.drain_seconds)
-        is_current = state.get("started_with") in (None, model.started_with)
+        why = "" if is_current else ", without its model or with other settings: it drains"
         logs.event(
             _log,
             logging.INFO,
-            "worker found again" if is_current else "worker found again, with other settings: it drains",
+            f"worker found again{why}",
             model=model.name.short,
             address=place.address,
         )
@@ -193,11 +198,21 @@ def _remove_folders(folder: Path, socket_address: str = "") -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _removed(state: Mapping[str, Any]) -> StoredModel:
+    """What there is to know of a model that the store does not have any more."""
+    key, engine = state["model"], state.get("engine", "llamacpp")
+    name = ModelName.parse(state.get("name", "")) or ModelName.from_file_name("removed")
+    card = pb.Model(names=[name.short], manifest=key)
+    return StoredModel(name, Manifest([]), card, engine, is_simulated=engine == "simulator")
+
+
 def _write_state(model: StoredModel, place: ChildPlace, process: WorkerProcess, needs: Needs) -> None:
     document = {
         "pid": process.pid,
         "started": process.started,
         "model": model.key,
+        "name": model.name.short,
+        "engine": model.engine,
         "address": place.address,
         "socket": place.socket,
         "memory_bytes": needs.memory_bytes,

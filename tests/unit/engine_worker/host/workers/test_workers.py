@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,8 +67,9 @@ class Host:
         self.children.append(child)
         return child
 
-    def find(self, model: StoredModel) -> list[Child]:
-        found = list(self.anew().find_running(lambda key: model if key == model.key else None))
+    def find(self, model: StoredModel | None) -> list[Child]:
+        """None: the store has no models any more."""
+        found = list(self.anew().find_running(lambda key: model if model and key == model.key else None))
         self.children += found
         return found
 
@@ -109,6 +111,45 @@ async def test_a_worker_that_was_loading_when_its_host_died_becomes_ready(
     (again,) = host.find(model)
     await until(state_of(again), SECONDS, "the load ends")
     assert (again.process.pid, again.memory_bytes) == (first.process.pid, 1000)
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+async def test_a_worker_whose_model_was_removed_while_there_was_no_host_drains(
+    host: Host, model: StoredModel, monkeypatch: pytest.MonkeyPatch, ends_by_itself: bool
+) -> None:
+    """Its memory counts until it has ended, which is within a bound, and then nothing of it is left."""
+    monkeypatch.setattr(child_module, "_END_SECONDS", SECONDS if ends_by_itself else 0.1)
+    first = host.start(model)
+    await until(state_of(first), SECONDS, "the load ends")
+    await first.stop_watching()
+    if not ends_by_itself:
+        os.kill(first.process.pid, signal.SIGSTOP)
+    (again,) = host.find(None)
+    found = (again.model.name, again.model.key, again.model.is_simulated)
+    assert found == (model.name, model.key, True)
+    assert (again.state, again.memory_bytes) == (State.DRAINING, 1000)
+    await until(lambda: host.reasons == [""], SECONDS, "it has ended")
+    assert (runs(first.process.pid), names_in(host.folder)) == (False, [])
+
+
+async def test_what_a_worker_had_started_ends_also_where_there_was_no_host(
+    host: Host, model: StoredModel
+) -> None:
+    """Such as SGLang's scheduler, whose worker was killed."""
+    child = host.start(model)
+    await child.stop_watching()
+    with child.place.log.open("ab") as log:
+        started = await asyncio.create_subprocess_exec("/bin/sleep", "60", stdout=log)
+    os.kill(child.process.pid, signal.SIGKILL)
+    await until(lambda: not runs(child.process.pid), SECONDS, "it has ended")
+    assert host.find(model) == []
+    try:
+        async with asyncio.timeout(SECONDS):
+            assert await started.wait() == -signal.SIGKILL
+    finally:
+        with suppress(ProcessLookupError):
+            started.kill()
+    assert names_in(host.folder) == []
 
 
 async def test_what_died_while_there_was_no_host_is_removed(
