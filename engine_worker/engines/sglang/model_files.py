@@ -18,6 +18,7 @@ _LONGEST_HEADER = 256 << 20
 _SMALL_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 _LICENSE_BYTES = 1 << 20
 _TYPES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F8_E4M3": "FP8", "F8_E5M2": "FP8"}
+_TWO_BYTES = ("F16", "BF16")
 
 
 class ModelFiles:
@@ -39,6 +40,11 @@ class ModelFiles:
     @property
     def parameter_count(self) -> int:
         return self._values_of_type.total()
+
+    @property
+    def float32_size_bytes(self) -> int:
+        """Of all files, when each value of two bytes takes four."""
+        return self.size_bytes + 2 * sum(self._values_of_type[each] for each in _TWO_BYTES)
 
     @property
     def common_type(self) -> str:

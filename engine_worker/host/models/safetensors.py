@@ -26,7 +26,7 @@ from engine_worker.host.models.layers import (
 )
 from engine_worker.host.models.model_settings import ModelSettings
 from engine_worker.host.models.safetensors_check import check_folder
-from engine_worker.host.models.sglang_memory import adapter_room_bytes, estimate
+from engine_worker.host.models.sglang_memory import adapter_room_bytes, estimate, is_float32
 from engine_worker.host.store.manifest import FILE, Manifest
 from engine_worker.host.store.store import Store
 from engine_worker.settings import Task
@@ -58,15 +58,18 @@ class SafetensorsReader:
         task = task_of(flags) or _task(config, folder)
         takes_adapters = task == "generate" and bool(settings.adapters)
         trained = integer(text, "max_position_embeddings")
-        room_bytes = adapter_room_bytes(text, flags) if takes_adapters or adapter_bytes(manifest) else 0
-        memory = estimate(files.size_bytes + room_bytes, text, flags, self.gpu_bytes)
+        has_room = takes_adapters or bool(adapter_bytes(manifest))
+        room_bytes = adapter_room_bytes(text, flags, self.gpu_bytes) if has_room else 0
+        is_wide = is_float32(flags, self.gpu_bytes)
+        weight_bytes = files.float32_size_bytes if is_wide else files.size_bytes
+        memory = estimate(weight_bytes + room_bytes, text, flags, self.gpu_bytes)
         family = str(config.get("model_type", "unknown"))
         card = pb.Model(
             names=[name.short],
             digest=manifest.digest.removeprefix("sha256:"),
             manifest=manifest.digest,
             size_bytes=manifest.size_bytes,
-            loaded_size_bytes=files.size_bytes + memory.kv_bytes,
+            loaded_size_bytes=weight_bytes + memory.kv_bytes,
             context_length=int(value_of(flags, "--context-length") or 0) or trained,
             trained_context_length=trained,
             embedding_length=integer(text, "hidden_size"),

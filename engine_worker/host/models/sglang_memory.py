@@ -16,7 +16,9 @@ from engine_worker.settings import WorkerSettings
 _PROCESS_BYTES = 2 << 30
 # Tokens of the KV cache, unless the model's context is longer and there is room for it.
 _KV_TOKENS = 32_768
-_VALUE_BYTES = 2
+# Of a value of keys, values and adapters, which SGLang keeps in the type of the weights.
+_VALUE_BYTES, _FLOAT32_BYTES = 2, 4
+_FLOAT32 = ("float32", "float")
 _ADAPTERS_AT_ONCE = 8
 _ADAPTER_RANK: int = WorkerSettings.model_fields["max_adapter_rank"].default
 # Of a GPU: CUDA and its libraries, and what SGLang reserves for each token of a prefill step.
@@ -39,16 +41,23 @@ class SglangMemory:
     flags: Sequence[str] = ()
 
 
+def is_float32(flags: Sequence[str], gpu_bytes: int) -> bool:
+    """Whether SGLang computes in float32, as on a CPU, where values of two bytes take four."""
+    sglang = shlex.split(value_of(flags, "--sglang-args"))
+    dtype = value_of(sglang, "--dtype")
+    return dtype in _FLOAT32 if dtype else _is_on_cpu(sglang, gpu_bytes)
+
+
 def estimate(
     weight_bytes: int, config: Mapping[str, object], flags: Sequence[str], gpu_bytes: int
 ) -> SglangMemory:
-    """`flags`: of the worker. `gpu_bytes`: what models may take of a GPU; 0 for a machine without one. Raises
-    ValueError for flags that cannot be read.
+    """`weight_bytes`: of the type that SGLang computes in. `flags`: of the worker. `gpu_bytes`: what models
+    may take of a GPU; 0 for a machine without one. Raises ValueError for flags that cannot be read.
     """
     sglang = shlex.split(value_of(flags, "--sglang-args"))
-    token_bytes = _token_bytes(config)
+    token_bytes = _token_values(config) * _value_bytes(flags, gpu_bytes)
     tokens = _number(sglang, "--max-total-tokens") or _number(flags, "--kv-cache-tokens")
-    if not gpu_bytes or value_of(sglang, "--device") == "cpu":
+    if _is_on_cpu(sglang, gpu_bytes):
         kv_bytes = (tokens or _KV_TOKENS) * token_bytes
         return SglangMemory(Needs(weight_bytes + kv_bytes + _PROCESS_BYTES), kv_bytes)
     copies = 1 if "--enable-dp-attention" in sglang else _number(sglang, *_DATA) or 1
@@ -69,7 +78,7 @@ def estimate(
     return SglangMemory(needs, kv_bytes, static_bytes, ["--kv-cache-tokens", str(tokens)])
 
 
-def adapter_room_bytes(config: Mapping[str, object], flags: Sequence[str]) -> int:
+def adapter_room_bytes(config: Mapping[str, object], flags: Sequence[str], gpu_bytes: int) -> int:
     """What SGLang keeps from the start for the adapters of a step: two matrices of the largest rank for each
     weight of attention and MLP.
     """
@@ -84,7 +93,17 @@ def adapter_room_bytes(config: Mapping[str, object], flags: Sequence[str]) -> in
     # q, k, v; o; gate, up; down.
     inputs = 3 * hidden + queries + 2 * hidden + inner
     outputs = queries + 2 * keys + hidden + 2 * inner + hidden
-    return at_once * rank * integer(config, "num_hidden_layers") * (inputs + outputs) * _VALUE_BYTES
+    values = at_once * rank * integer(config, "num_hidden_layers") * (inputs + outputs)
+    return values * _value_bytes(flags, gpu_bytes)
+
+
+def _is_on_cpu(sglang: Sequence[str], gpu_bytes: int) -> bool:
+    """Its worker is shown no GPU then."""
+    return not gpu_bytes or value_of(sglang, "--device") == "cpu"
+
+
+def _value_bytes(flags: Sequence[str], gpu_bytes: int) -> int:
+    return _FLOAT32_BYTES if is_float32(flags, gpu_bytes) else _VALUE_BYTES
 
 
 def _number(flags: Sequence[str], *names: str) -> int:
@@ -95,14 +114,14 @@ def _default_step(gpu_bytes: int) -> int:
     return next((tokens for limit, tokens in _STEPS if gpu_bytes < limit), _LARGEST_STEP)
 
 
-def _token_bytes(config: Mapping[str, object]) -> int:
-    """Of keys and values. SGLang keeps them in the model's type, which has two bytes nearly always."""
+def _token_values(config: Mapping[str, object]) -> int:
+    """How many numbers its keys and values are."""
     layers = integer(config, "num_hidden_layers")
     if latent := integer(config, "kv_lora_rank"):
-        return layers * (latent + integer(config, "qk_rope_head_dim")) * _VALUE_BYTES
+        return layers * (latent + integer(config, "qk_rope_head_dim"))
     heads = max(1, integer(config, "num_attention_heads"))
     head_length = integer(config, "head_dim") or integer(config, "hidden_size") // heads
-    return layers * _kv_heads(config) * head_length * 2 * _VALUE_BYTES
+    return layers * _kv_heads(config) * head_length * 2
 
 
 def _kv_heads(config: Mapping[str, object]) -> int:

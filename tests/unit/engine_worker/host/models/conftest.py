@@ -42,9 +42,10 @@ def gguf_header(tensors: int, keys: int) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, tensors, keys)
 
 
-def safetensors() -> bytes:
-    header = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
-    return struct.pack("<Q", len(header)) + header + bytes(16)
+def safetensors(dtype: str = "F32", count: int = 4, value_bytes: int = 4) -> bytes:
+    size = count * value_bytes
+    header = json.dumps({"w": {"dtype": dtype, "shape": [2, count // 2], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(size)
 
 
 def create(

@@ -77,6 +77,26 @@ def test_safetensors_become_a_model_of_sglang(store: Store, creation: Creation, 
     assert model.card.parameter_count == 4
 
 
+@pytest.mark.parametrize(("dtype", "value_bytes", "more_bytes"), [("BF16", 2, 2000), ("F32", 4, 0)])
+def test_on_a_cpu_weights_of_two_bytes_count_with_four(
+    store: Store, creation: Creation, dtype: str, value_bytes: int, more_bytes: int
+) -> None:
+    """SGLang computes in float32 there."""
+    weights, config = safetensors(dtype, 1000, value_bytes), json.dumps(CONFIG).encode()
+    create(store, creation, {"model.safetensors": weights, "config.json": config})
+    read, manifest = SafetensorsReader(store, python="python3"), store.find(name("made"))
+    wide, narrow = (
+        read(name("made"), manifest, ModelSettings(flags=flags))
+        for flags in ((), ("--sglang-args=--dtype bfloat16",))
+    )
+    assert wide is not None
+    assert narrow is not None
+    # Two layers with four heads of 16, keys and values.
+    kv_bytes = 32_768 * 2 * 4 * 16 * 2 * 2
+    assert wide.needs.memory_bytes - narrow.needs.memory_bytes == more_bytes + kv_bytes
+    assert wide.card.loaded_size_bytes - narrow.card.loaded_size_bytes == more_bytes + kv_bytes
+
+
 def test_without_sglang_the_error_says_how_to_get_it(store: Store) -> None:
     creation = Creation(store, [SafetensorsReader(store, python="")])
     create(store, creation, {"model.safetensors": safetensors(), "config.json": json.dumps(CONFIG).encode()})

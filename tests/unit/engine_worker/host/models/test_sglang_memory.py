@@ -62,18 +62,27 @@ def test_weights_that_sleep_are_in_the_machines_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "gpu_bytes", "tokens"),
+    ("flags", "gpu_bytes", "tokens", "factor"),
     [
-        ([], 0, 32_768),
-        (["--sglang-args=--device cpu"], GPU, 32_768),
-        (["--kv-cache-tokens", "4096"], 0, 4096),
-        (["--sglang-args=--max-total-tokens 4096"], 0, 4096),
+        ([], 0, 32_768, 2),
+        (["--sglang-args=--device cpu"], GPU, 32_768, 2),
+        (["--kv-cache-tokens", "4096"], 0, 4096, 2),
+        (["--sglang-args=--max-total-tokens 4096"], 0, 4096, 2),
+        (["--sglang-args=--dtype bfloat16"], 0, 32_768, 1),
     ],
 )
-def test_without_a_gpu_all_is_in_the_machines_memory(flags: list[str], gpu_bytes: int, tokens: int) -> None:
+def test_without_a_gpu_all_is_in_the_machines_memory(
+    flags: list[str], gpu_bytes: int, tokens: int, factor: int
+) -> None:
+    """In float32, unless a flag says otherwise: keys and values of four bytes."""
     memory = estimate(10 * GIB, CONFIG, flags, gpu_bytes)
     assert (memory.needs.gpus, memory.static_gpu_bytes, memory.flags) == (0, 0, ())
-    assert memory.needs.memory_bytes == 10 * GIB + tokens * TOKEN_BYTES + 2 * GIB
+    assert memory.needs.memory_bytes == 10 * GIB + tokens * TOKEN_BYTES * factor + 2 * GIB
+
+
+def test_float32_on_a_gpu_takes_twice_the_kv_cache() -> None:
+    flags = ["--sglang-args=--dtype float32", "--kv-cache-tokens", "32768"]
+    assert estimate(10 * GIB, CONFIG, flags, GPU).kv_bytes == 2 * 32_768 * TOKEN_BYTES
 
 
 def test_keys_and_values_that_cannot_be_divided_are_on_each_gpu() -> None:
@@ -94,5 +103,6 @@ def test_room_for_adapters_is_that_of_their_matrices() -> None:
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
     }
-    assert adapter_room_bytes(config, ["--sglang-args=--max-loras-per-batch 1"]) == 320 << 20
-    assert adapter_room_bytes(config, ["--max-adapter-rank", "16"]) == 8 * (80 << 20)
+    assert adapter_room_bytes(config, ["--sglang-args=--max-loras-per-batch 1"], GPU) == 320 << 20
+    assert adapter_room_bytes(config, ["--max-adapter-rank", "16"], GPU) == 8 * (80 << 20)
+    assert adapter_room_bytes(config, ["--max-adapter-rank", "16"], 0) == 2 * 8 * (80 << 20)
