@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 
@@ -68,14 +68,13 @@ class Catalog:
             self._refresh()
 
     def _refresh(self) -> None:
-        read = {
-            (name.full, manifest.digest): self._read_once(name, manifest)
-            for name, manifest in self._store.models()
-        }
+        stored = self._store.models()
+        read = {(name.full, manifest.digest): self._read_once(name, manifest) for name, manifest in stored}
         self._read = read
         self._models = {model.name.key: model for model in read.values() if model is not None}
         self.pinned = [model for model in self._models.values() if model.is_pinned and not model.unusable]
         self._by_key = {model.key: model for model in reversed([*self.pinned, *self._models.values()])}
+        self._forget_removed({manifest.digest for _, manifest in stored})
         for model in self._by_key.values():
             if model.key in self.loads:
                 continue
@@ -84,6 +83,15 @@ class Catalog:
             if record is not None and record.started_with == model.started_with:
                 self.loads[model.key] = record
         self.version += 1
+
+    def _forget_removed(self, keys: Collection[str]) -> None:
+        for key in list(self.loads):
+            if key not in keys:
+                self.loads.pop(key, None)
+        try:
+            self._records.keep_only(keys)
+        except OSError as error:
+            logs.event(_log, logging.WARNING, "records of loads cannot be removed", reason=str(error))
 
     def needs(self, model: StoredModel) -> Needs:
         """What to plan with: as expected, and more than a load had that ran out of memory."""
@@ -145,6 +153,9 @@ class Catalog:
 
     def keep(self, model: StoredModel) -> None:
         """Write what was learned, for later processes of this host. Blocks."""
+        if self.with_key(model.key) is None:
+            # It was removed while its worker ran.
+            return
         try:
             self._records.put(model.key, self.record(model))
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from drover.v1 import engine_pb2 as pb
 
 _MAX_BYTES = 16 * 1024 * 1024
 _SHORTAGE_SECONDS = 3600.0
+_RECORD, _NEW = _SUFFIXES = (".json", ".new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,16 @@ class LoadRecords:
             "shortage": record.shortage,
         }
         path = self._path(key)
-        new = path.with_suffix(".new")
+        new = path.with_suffix(_NEW)
         new.write_bytes(orjson.dumps(document))
         new.replace(path)
 
+    def keep_only(self, keys: Iterable[str]) -> None:
+        """Remove those of other models, and what writes have left that were cut off."""
+        kept = {self._path(key).stem for key in keys}
+        for path in self._folder.iterdir():
+            if path.suffix in _SUFFIXES and path.stem not in kept:
+                path.unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
-        return self._folder / f"{key.replace(':', '-')}.json"
+        return self._folder / f"{key.replace(':', '-')}{_RECORD}"

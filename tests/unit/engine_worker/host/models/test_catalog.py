@@ -11,7 +11,7 @@ from drover.names import ModelName
 from engine_worker.host.models.base import Needs, StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.model_settings import ModelRules, ModelSettings, read_model_settings
-from engine_worker.host.models.records import LoadRecords
+from engine_worker.host.models.records import LoadRecord, LoadRecords
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
 from engine_worker.host.store.manifest import Manifest
 from engine_worker.host.store.store import Store
@@ -33,6 +33,44 @@ def test_of_names_for_one_manifest_the_pinned_one_counts(store: Store, tmp_path:
     found = catalog.with_key(catalog.find(name("a")).key)
     assert found is not None
     assert (found.name.short, found.is_pinned) == ("b:latest", True)
+
+
+def test_records_of_loads_go_with_their_models(store: Store, tmp_path: Path) -> None:
+    """Also one that a worker writes when its model is gone, and one that a crash has cut off."""
+    folder = tmp_path / "loads"
+    for text, memory_bytes in (("a", 1), ("b", 2)):
+        put(store, text, SIMULATED, text_of(memory_bytes=memory_bytes))
+    catalog = Catalog(store, [SimulatedReader(store)], LoadRecords(folder))
+    catalog.refresh()
+    removed, kept = catalog.find(name("a")), catalog.find(name("b"))
+    for model in (removed, kept):
+        catalog.learn(model, LoadRecord(memory_bytes=100))
+        catalog.keep(model)
+    (cut_off,) = (path.with_suffix(".new") for path in folder.iterdir() if removed.key[7:] in path.name)
+    cut_off.write_bytes(b"{")
+    store.delete(removed.name)
+    catalog.refresh()
+    catalog.learn(removed, LoadRecord(memory_bytes=200))
+    catalog.keep(removed)
+    assert [path.stem for path in folder.iterdir()] == [kept.key.replace(":", "-")]
+    catalog.refresh()
+    assert list(catalog.loads) == [kept.key]
+    anew = Catalog(store, [SimulatedReader(store)], LoadRecords(folder))
+    anew.refresh()
+    assert anew.record(kept).memory_bytes == 100
+
+
+def test_models_that_cannot_be_used_keep_their_records(store: Store, tmp_path: Path) -> None:
+    """With other flags of the host, such as those of `drover-host list`, they may be read again."""
+    put(store, "a", SIMULATED, text_of())
+    catalog = Catalog(store, [SimulatedReader(store)], LoadRecords(tmp_path / "loads"))
+    catalog.refresh()
+    model = catalog.find(name("a"))
+    catalog.learn(model, LoadRecord(memory_bytes=100))
+    catalog.keep(model)
+    Catalog(store, [], LoadRecords(tmp_path / "loads")).refresh()
+    catalog.refresh()
+    assert len(list((tmp_path / "loads").iterdir())) == 1
 
 
 @pytest.mark.parametrize("fields", [{"gpu_bytes": -1}, {"gpus": -1}, {"gpus": 1, "gpu_bytes": 1 << 70}])
