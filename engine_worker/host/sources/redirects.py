@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import ip_address
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin, urlsplit
 
 from drover.errors import SourceFailed
 
 _SCHEMES = ("http", "https")
+# RFC 6052, RFC 8215, RFC 4291.
+_NAT64, _LOCAL_NAT64, _COMPATIBLE = map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
+_NOWHERE = IPv4Address(0)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -71,4 +75,27 @@ async def _is_internal(url: str) -> bool:
     except (OSError, ValueError):
         # A proxy may know it; without one the request fails.
         return False
-    return any(not ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found)
+    addresses = (ip_address(str(address[0]).partition("%")[0]) for *_, address in found)
+    return not all(map(_is_public, addresses))
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return address.is_global
+    if embedded := _embedded(address):
+        return all(each.is_global for each in embedded)
+    return address.is_global and not address.is_site_local
+
+
+def _embedded(address: IPv6Address) -> Sequence[IPv4Address]:
+    """The IPv4 addresses that packets to this one reach, translated or through a tunnel."""
+    for known in (address.ipv4_mapped, address.sixtofour):
+        if known is not None:
+            return [known]
+    if address.teredo is not None:
+        return address.teredo
+    last = IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _LOCAL_NAT64 and not int(last) & 0xFFFFFF:
+        # Where the IPv4 address is in the middle (RFC 6052), of a length that only the network knows.
+        return [_NOWHERE]
+    return [last] if any(address in each for each in (_NAT64, _LOCAL_NAT64, _COMPATIBLE)) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 from aiohttp import web
@@ -50,6 +51,51 @@ async def test_storage_elsewhere_is_followed(source: str, location: str, target:
 async def test_elsewhere_is_refused(location: str, words: str) -> None:
     with pytest.raises(SourceFailed, match=words):
         await target_of(PUBLIC, f"{PUBLIC}/v2/", location)
+
+
+EMBEDDING = {
+    "10.0.0.1": [
+        "::ffff:10.0.0.1",
+        "::10.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::10.0.0.1",
+        "64:ff9b:1:0:5::10.0.0.1",
+        "64:ff9b:1:a00:0:100::",
+        "64:ff9b:1:a:0:1::",
+        "64:ff9b:1:0:a:0:100:0",
+        "2002:a00:1::1",
+        "2001:0:808:808::f5ff:fffe",
+        "2001:0:a00:1::f7f7:f7f7",
+    ],
+    "8.8.8.8": [
+        "::ffff:8.8.8.8",
+        "::8.8.8.8",
+        "64:ff9b::8.8.8.8",
+        "64:ff9b:1::8.8.8.8",
+        "2002:808:808::1",
+        "2001:0:808:808::f7f7:f7f7",
+        "2606:4700::1111",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("address", "is_public"),
+    [(each, embedded == "8.8.8.8") for embedded, found in EMBEDDING.items() for each in found]
+    + [("fec0::1", False), ("fd00::1", False), ("fe80::1", False), ("::1", False), ("::", False)],
+)
+async def test_an_address_counts_as_the_one_that_it_embeds(address: str, is_public: bool) -> None:
+    """Of NAT64, 6to4 and Teredo, and those that are mapped: their packets go to an IPv4 address."""
+    with nullcontext() if is_public else pytest.raises(SourceFailed, match="not public"):
+        await check_target(PUBLIC, f"https://[{address}]/")
+
+
+async def test_where_all_is_translated_a_source_on_the_internet_is_bounded_too() -> None:
+    """With DNS64 and a prefix of the network's own, the source has such an address, too."""
+    source = "https://[64:ff9b:1::8.8.8.8]"
+    await check_target(source, "https://[64:ff9b:1::1.1.1.1]/")
+    with pytest.raises(SourceFailed, match="not public"):
+        await check_target(source, "https://[64:ff9b:1::10.0.0.1]/")
 
 
 async def test_a_realm_is_bounded_likewise() -> None:
