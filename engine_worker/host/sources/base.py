@@ -35,6 +35,22 @@ class RemoteModel:
     manifest: Manifest | None
 
 
+class Partial(Protocol):
+    """What a download writes to. `offset`: how many bytes are there of `size_bytes`."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def write(self, data: bytes) -> None:
+        """Raises InvalidRequest if there are more bytes than the file has. Blocks."""
+
+    def restart(self) -> None:
+        """Begin anew: the source cannot continue."""
+
+
 class Source(Protocol):
     async def find(self, name: ModelName) -> RemoteModel:
         """Raises NotTransferable if there is no such model, or it cannot be used; SourceFailed if the source

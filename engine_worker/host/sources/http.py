@@ -10,12 +10,11 @@ import aiohttp
 
 from drover import logs
 from drover.errors import NotTransferable, SourceFailed
-from engine_worker.host.sources.base import RemoteFile
+from engine_worker.host.sources.base import Partial, RemoteFile
 from engine_worker.host.sources.bodies import BLOCK_BYTES, bounded_body
 from engine_worker.host.sources.docker_config import DockerConfig
 from engine_worker.host.sources.redirects import host_of, origin_of, target_of
 from engine_worker.host.sources.registry_auth import RegistryAuth
-from engine_worker.host.store.blobs import PartialBlob
 
 _log = logging.getLogger("drover.host")
 _CONNECT_SECONDS = 10.0
@@ -72,7 +71,7 @@ class SourceClient:
         """Why a registry may have answered that something is not for this host, and what to do."""
         return await self._auth.refusal(url)
 
-    async def download(self, file: RemoteFile, partial: PartialBlob, progress: Callable[[int], None]) -> None:
+    async def download(self, file: RemoteFile, partial: Partial, progress: Callable[[int], None]) -> None:
         """Write the file, and continue after a cut. Raises SourceFailed after several cuts without progress,
         InvalidRequest for a file that is not what it should be, StoreFull.
         """
@@ -101,14 +100,14 @@ class SourceClient:
                 raise SourceFailed(f"download from {host_of(url)} failed: {words_of(reason)}")
             await asyncio.sleep(pause * 2 ** (attempts - 1))
 
-    async def _blocks(self, file: RemoteFile, partial: PartialBlob) -> AsyncIterator[int]:
+    async def _blocks(self, file: RemoteFile, partial: Partial) -> AsyncIterator[int]:
         url = file.url
         wanted = {**file.headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})}
         async with await self.send("GET", url, wanted) as answer:
             if answer.status in _REFUSED:
                 raise NotTransferable(file.refused or await self.refusal(url))
             if answer.status == 404:
-                raise NotTransferable(f"{host_of(url)} does not have {partial.digest}")
+                raise NotTransferable(f"{host_of(url)} does not have {file.layer.digest or url}")
             _check(answer.status in (200, 206), url, f"it answers {answer.status}")
             if answer.status == 200 and partial.offset:
                 # It cannot continue.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from drover import logs
 from drover.concurrency import ChangeSignal
-from drover.errors import DroverError, NotTransferable, SourceFailed, internal_error
+from drover.errors import DroverError, InvalidRequest, NotTransferable, SourceFailed, internal_error
 from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.metrics import HostCounts
@@ -54,6 +54,26 @@ class _Pull:
             step.digest, step.total_bytes, step.completed_bytes = layer.digest, layer.size_bytes, completed
         self.steps[f"{status} {step.digest}"] = step
         self.changed.notify()
+
+
+class _SmallFile:
+    """Implements Partial, in memory."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.data = bytearray()
+
+    @property
+    def offset(self) -> int:
+        return len(self.data)
+
+    def write(self, data: bytes) -> None:
+        if self.offset + len(data) > self.size_bytes:
+            raise InvalidRequest(f"it has more than {self.size_bytes} bytes")
+        self.data += data
+
+    def restart(self) -> None:
+        self.data.clear()
 
 
 class Pulls:
@@ -174,10 +194,14 @@ class Pulls:
                 f"{layer.title or url} has {layer.size_bytes} bytes and the source names no SHA-256 of it; "
                 f"at most {_MAX_SMALL_BYTES} are taken so"
             )
-        data = await self._client.get(
-            url, file.headers, layer.size_bytes, f"{url} is not there", file.refused
-        )
-        if len(data) != layer.size_bytes or (file.git_id and git_id_of(data) != file.git_id):
+        small = _SmallFile(layer.size_bytes)
+        is_listed = True
+        try:
+            await self._client.download(file, small, lambda done: None)
+        except InvalidRequest:
+            is_listed = False
+        data = bytes(small.data)
+        if not is_listed or (file.git_id and git_id_of(data) != file.git_id):
             raise SourceFailed(f"{url} is not the file that the source lists")
         fetched = replace(layer, digest=await asyncio.to_thread(self._store.blobs.put, data))
         pull.report(f"pulling {short_digest(fetched)}", fetched, fetched.size_bytes)

@@ -18,8 +18,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @dataclass
 class FakeHub:
     """`large`: files in LFS by their paths; `small`: those in Git. `token`: what the hub wants, if any.
-    `seen`: the Authorization headers of the requests, by their path's first part. `listed`: replaces the
-    list of files.
+    `small_faults`: statuses that come in place of the small files; 0: a cut in the middle of one. `seen`: the
+    Authorization headers of the requests, by their path's first part. `listed`: replaces the list of files.
     """
 
     large: dict[str, bytes] = field(default_factory=dict)
@@ -28,6 +28,7 @@ class FakeHub:
     cut_after: list[int] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     seen: dict[str, set[str]] = field(default_factory=dict)
+    small_faults: list[int] = field(default_factory=list)
     listed: bytes = b""
     url: str = ""
     storage_url: str = ""
@@ -75,9 +76,21 @@ class FakeHub:
             return web.Response(
                 status=302, headers={**headers, "Location": f"{self.storage_url}/stored/{path}"}
             )
+        if path in self.small and self.small_faults:
+            return await self._fail(request, self.small[path], self.small_faults.pop(0))
         if (data := self.small.get(path)) is not None:
             return web.Response(body=data, headers={**headers, "ETag": f'"{git_id_of(data)}"'})
         return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound"})
+
+    async def _fail(self, request: web.Request, data: bytes, status: int) -> web.StreamResponse:
+        answer = web.StreamResponse(status=status or 200)
+        answer.content_length = len(data) if not status else 0
+        await answer.prepare(request)
+        if not status:
+            await answer.write(data[: len(data) // 2])
+            assert request.transport is not None
+            request.transport.close()
+        return answer
 
     async def stored(self, request: web.Request) -> web.StreamResponse:
         self._see("stored", request)

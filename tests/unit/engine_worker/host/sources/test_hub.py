@@ -107,6 +107,27 @@ async def test_a_cut_download_from_the_hubs_storage_continues(
     assert store.blobs.path(digest_of(gguf)).read_bytes() == gguf
 
 
+async def test_small_files_are_tried_again_as_large_ones_are(
+    pulls: Pulls, hub: FakeHub, store: Store, gguf: bytes
+) -> None:
+    """The hub cannot continue them."""
+    hub.large, hub.small = {"Model-Q4_K_M.gguf": gguf}, {"LICENSE": b"Apache-2.0", "system": b""}
+    hub.small_faults = [503, 0, 429, 0]
+    await pull(pulls)
+    layers = {layer.media_type: layer.digest for layer in store.find(name(NAME)).layers}
+    assert (layers[LICENSE], layers[SYSTEM]) == (digest_of(b"Apache-2.0"), digest_of(b""))
+
+
+@pytest.mark.parametrize(("faults", "words"), [([503] * 6, "it answers 503"), ([404], "does not have")])
+async def test_a_small_file_that_does_not_come_ends_the_pull(
+    pulls: Pulls, hub: FakeHub, gguf: bytes, faults: list[int], words: str
+) -> None:
+    hub.large, hub.small, hub.small_faults = {"Model-Q4_K_M.gguf": gguf}, {"system": b"Be brief."}, faults
+    with pytest.raises(DroverError, match=words):
+        await pull(pulls)
+    assert hub.small_faults == []
+
+
 async def test_a_folder_of_safetensors(pulls: Pulls, hub: FakeHub, store: Store) -> None:
     hub.large = {"model.safetensors": safetensors(), "pytorch_model.bin": b"x", "tokenizer.model": b"t"}
     hub.small = {
