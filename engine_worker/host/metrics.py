@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from drover.metrics import Kind, MetricSpec
+from drover.v1 import host_pb2
 
 _STATE_SECONDS = 2.0
 
@@ -26,6 +27,19 @@ LOADED = _spec("gauge", "loaded_models", "Models in memory, with those that load
 WAITING = _spec("gauge", "waiting_models", "Models that requests wait for and that are not in memory.")
 MEMORY = _spec("gauge", "memory_bytes", "Memory of the models: measured, and estimated while they load.")
 BUDGET = _spec("gauge", "memory_budget_bytes", "Memory that models may take.")
+# The ids are the driver's: as many as the machine has GPUs, or parts of them.
+GPU_MEMORY = _spec(
+    "gauge",
+    "gpu_memory_bytes",
+    "Memory of the models on each GPU, by its id: measured, and estimated while they load.",
+    ("gpu",),
+)
+GPU_BUDGET = _spec(
+    "gauge",
+    "gpu_memory_budget_bytes",
+    "Memory of each GPU that models may take: less where other programs use it.",
+    ("gpu",),
+)
 DISK = _spec("gauge", "disk_bytes", "Bytes of the files in the store, unfinished ones too.")
 LOAD_SECONDS = _spec(
     "histogram",
@@ -40,7 +54,7 @@ FAILURES = _spec(
 PULLS = _spec("counter", "pulls", "Ended pulls, by result: ok, failed or cancelled.", ("result",))
 PULLED = _spec("counter", "pulled_bytes", "Bytes downloaded by pulls.")
 
-GAUGES = (MODELS, LOADED, WAITING, MEMORY, BUDGET, DISK)
+GAUGES = (MODELS, LOADED, WAITING, MEMORY, BUDGET, GPU_MEMORY, GPU_BUDGET, DISK)
 METRICS = (*GAUGES, LOAD_SECONDS, EVICTIONS, FAILURES, PULLS, PULLED)
 
 Gauges = Mapping[MetricSpec, float]
@@ -59,17 +73,19 @@ class HostCounts:
 
 
 class HostState(Collector):
-    """`gauges` is called in `loop` while the scrape's thread waits, `disk_bytes` in that thread. A scrape
-    that gets no answer in time has none of them.
+    """`gauges` and `gpus` are called in `loop` while the scrape's thread waits, `disk_bytes` in that thread.
+    A scrape that gets no answer in time has none of them.
     """
 
     def __init__(
         self,
         gauges: Callable[[], Gauges],
+        gpus: Callable[[], Sequence[host_pb2.Gpu]],
         disk_bytes: Callable[[], int],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._gauges = gauges
+        self._gpus = gpus
         self._disk_bytes = disk_bytes
         self._loop = loop
 
@@ -78,8 +94,11 @@ class HostState(Collector):
             read = asyncio.run_coroutine_threadsafe(self._read(), self._loop).result(_STATE_SECONDS)
         except NoAnswer:
             return
-        for metric, value in {**read, DISK: self._disk_bytes()}.items():
+        gauges, gpus = read
+        for metric, value in {**gauges, DISK: self._disk_bytes()}.items():
             yield metric.family([((), value)])
+        yield GPU_MEMORY.family([((each.id,), each.used_bytes) for each in gpus])
+        yield GPU_BUDGET.family([((each.id,), each.budget_bytes) for each in gpus])
 
-    async def _read(self) -> Gauges:
-        return self._gauges()
+    async def _read(self) -> tuple[Gauges, Sequence[host_pb2.Gpu]]:
+        return self._gauges(), self._gpus()

@@ -137,7 +137,8 @@ class HostServer:
         address = self._settings.metrics_listen
         if not address:
             return lambda: None
-        state = HostState(pool.gauges, lambda: store.blobs.used_bytes, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        state = HostState(pool.gauges, lambda: pool.gpu_states, lambda: store.blobs.used_bytes, loop)
         try:
             stop = serve_metrics(address, state, pool.counts.registry)
         except OSError as error:

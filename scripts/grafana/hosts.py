@@ -9,6 +9,10 @@ def _by_host(metric: str) -> str:
     return f"sum by (instance) (drover_host_{metric})"
 
 
+def _by_gpu(metric: str) -> str:
+    return f"sum by (instance, gpu) (drover_host_{metric})"
+
+
 def _rate(metric: str, by: str = "instance") -> str:
     return sum_of_rate(f"drover_host_{metric}", by, "")
 
@@ -34,6 +38,17 @@ HOSTS = Row(
                 Query(
                     f"{_by_host('memory_bytes')} / {_by_host('memory_budget_bytes')}",
                     "{{instance}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Memory of GPUs",
+            "percentunit",
+            "What models take of each GPU's budget, which is less where other programs use the GPU.",
+            (
+                Query(
+                    f"{_by_gpu('gpu_memory_bytes')} / {_by_gpu('gpu_memory_budget_bytes')}",
+                    "{{instance}} {{gpu}}",
                 ),
             ),
         ),

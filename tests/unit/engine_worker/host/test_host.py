@@ -323,11 +323,17 @@ async def test_models_get_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.
     put_simulated(tmp_path / "store", ["one", "two"], 10, gpus=1, gpu_mib=600)
     put_simulated(tmp_path / "store", ["both"], 10, gpus=2, gpu_mib=800)
     put_simulated(tmp_path / "store", ["huge"], 10, gpus=1, gpu_mib=901)
-    async with serving(tmp_path / "store") as stub:
+    address = f"127.0.0.1:{free_port()}"
+    async with serving(tmp_path / "store", "--metrics-listen", address) as stub:
         watched = Watched(stub)
         await watched.next()
         async with demanding(stub, *map(watched.demand, ("one", "two"))):
             await watched.until_loaded("one", "two")
+        assert await _gpu_gauges(address) == {
+            (name, gpu): mib
+            for name, mib in (("gpu_memory_bytes", 600), ("gpu_memory_budget_bytes", 900))
+            for gpu in ("GPU-a", "GPU-b")
+        }
         assert {gpu.id: gpu.used_bytes >> 20 for gpu in watched.state.gpus} == {"GPU-a": 600, "GPU-b": 600}
         visible = {child.model: list(child.gpus) for child in watched.state.children}
         assert sorted([visible["one:latest"], visible["two:latest"]]) == [["GPU-a"], ["GPU-b"]]
@@ -340,6 +346,16 @@ async def test_models_get_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.
             failure = await call.read()
     assert isinstance(failure, host_pb2.LoadFailure)
     assert "needs 901 MiB of a GPU's memory, and this host has 900 MiB for it" in failure.failure.message
+
+
+async def _gpu_gauges(address: str) -> dict[tuple[str, str], float]:
+    """In MiB, by the metric's name and the GPU."""
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"http://{address}/metrics")).text
+    families = text_string_to_metric_families(text)
+    samples = [each for family in families for each in family.samples if "gpu" in each.labels]
+    names = [(each.name.removeprefix("drover_host_"), each.labels["gpu"]) for each in samples]
+    return {name: each.value / (1 << 20) for name, each in zip(names, samples, strict=True)}
 
 
 def _visible(store: Path) -> set[str]:
