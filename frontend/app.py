@@ -74,6 +74,8 @@ from frontend.observability.request_record import RequestRecord, record_of
 from frontend.openapi import routes as openapi
 from frontend.routing.backends.ollama.loop_guard import LoopGuard
 from frontend.routing.fleet import Fleet
+from frontend.routing.hosts.removal_rows import RemovalRows
+from frontend.routing.hosts.removals import LEASE_SECONDS, Removals
 from frontend.routing.hosts.stores import HostStores
 from frontend.settings import FrontendSettings
 from frontend.smart_router.route_decision import DecisionCache
@@ -143,7 +145,8 @@ def build_app(
     stored = Blobs(database, settings.blob_lifetime_seconds, settings.max_blob_store_bytes)
     adapters = Adapters(stored, presets, fleet)
     fleet.adapters.source = adapters
-    stores = HostStores(fleet.hosts)
+    removals = Removals(RemovalRows(database, LEASE_SECONDS), fleet.hosts, settings.preset_poll_seconds)
+    stores = HostStores(fleet.hosts, removals)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -153,6 +156,8 @@ def build_app(
             started.push_async_callback(fleet.stop)
             await presets.start()
             started.push_async_callback(presets.stop)
+            await removals.start(_LOOK_AROUND_SECONDS)
+            started.push_async_callback(removals.stop)
             await keys.start()
             started.push_async_callback(keys.stop)
             if not keys.are_used:

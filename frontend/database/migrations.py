@@ -12,6 +12,8 @@
   presets. Revoked keys keep their row.
 - `usage`: sums over requests, of which several frontends add to one row. `usage_writers`: the last batch that
   each frontend process has added, so that none is added twice.
+- `removed_models`: models that were removed while hosts were away, and are to be deleted from their stores.
+  `lease_unix_ns`: until then a frontend is at it. `removal_state`: one row, as `catalog_state`.
 - `key_counts`: what each key has used of its limits, `key_streams` its requests in flight on each frontend,
   and `limiting_frontends` the leases of those frontends.
 """
@@ -71,6 +73,13 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "streams BIGINT NOT NULL, PRIMARY KEY (key_id, frontend))",
         "CREATE TABLE limiting_frontends (frontend VARCHAR(64) NOT NULL PRIMARY KEY, "
         "lease_unix_us BIGINT NOT NULL)",
+    ),
+    "0006": (
+        "CREATE TABLE removed_models (host VARCHAR(64) NOT NULL, name VARCHAR(600) NOT NULL, "
+        "manifest VARCHAR(71) NOT NULL, removed_unix_ns BIGINT NOT NULL, lease_unix_ns BIGINT NOT NULL, "
+        "PRIMARY KEY (host, name))",
+        "CREATE TABLE removal_state (id INTEGER NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
+        "INSERT INTO removal_state (id, revision) VALUES (1, 0)",
     ),
 }
 

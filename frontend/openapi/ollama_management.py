@@ -179,7 +179,12 @@ PATHS: dict[str, Schema] = {
     },
     "/api/delete": {
         "delete": _operation(
-            "deleteModel", "Delete a preset", ok("Done."), "DeleteRequest", ModelNotFound, StoreUnavailable
+            "deleteModel",
+            "Delete a preset, or a model of worker hosts",
+            ok("Done."),
+            "DeleteRequest",
+            ModelNotFound,
+            StoreUnavailable,
         )
     },
     "/api/pull": {

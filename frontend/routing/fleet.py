@@ -193,7 +193,7 @@ class Fleet:
         name: one that is `capable`, of those one with a ready worker, of those the newest, so that all
         frontends choose the same.
 
-        Raises NoWorkerReady while no worker has answered yet.
+        Raises NoWorkerReady while no worker and no host has answered yet.
         """
         if self._found_at != self._registry.version + self.hosts.version:
             self._found.clear()
@@ -222,12 +222,15 @@ class Fleet:
             if stored is not None and stored.kind == best.kind:
                 # Its digest and size are those of the manifest.
                 best = stored
+                if not self.hosts.is_listed(name.key):
+                    # Of a host that is forgotten after a while, which changes no version.
+                    return best
             self._found[name.key, capable] = best
             return best
         removed = self._registry.recently_removed(name)
         if removed is not None and self._is_current(removed):
             return removed
-        if not self.hosts.any_ready and all(worker.model is None for worker in self._workers):
+        if not self.hosts.any_has_answered and all(worker.model is None for worker in self._workers):
             raise NoWorkerReady("no engine worker is ready yet, please try again")
         return None
 

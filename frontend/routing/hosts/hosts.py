@@ -69,6 +69,7 @@ class Hosts:
         """Increased whenever the models of the stores may have changed."""
         self._hosts: dict[str, WatchedHost] = {}
         self._removed: deque[WatchedHost] = deque(maxlen=_MAX_REMEMBERED)
+        self._hidden: Mapping[str, Mapping[str, str]] = {}
         self._found: dict[int, frozenset[str]] = {}
         self._has_found = [asyncio.Event() for _ in discoveries]
         self._changed = ChangeSignal()
@@ -110,9 +111,40 @@ class Hosts:
     def any_ready(self) -> bool:
         return any(host.is_ready for host in self._hosts.values())
 
+    @property
+    def any_has_answered(self) -> bool:
+        """Whether the models of one are known, which may be away now."""
+        return any(host.id for host in self._hosts.values())
+
     def stored(self) -> Iterable[ServedModel]:
         """The models of all stores, each name once."""
         return self._stored.values()
+
+    def hide(self, removed: Mapping[str, Mapping[str, str]]) -> None:
+        """Hide models that are removed and not yet deleted, and no others. `removed`: by the stores' ids the
+        manifests by the models' names.
+        """
+        self._hidden = removed
+        for host in (*self._hosts.values(), *self._removed):
+            host.hide_removed()
+        self._on_models_change()
+
+    def with_name(self, name_key: str) -> tuple[Sequence[WatchedHost], Sequence[WatchedHost]]:
+        """The hosts with a model of the name, also with an older one than others: those that are ready, and
+        those that are away or that discovery has removed, as long as they are remembered.
+        """
+        there = {host.id for host in self._hosts.values() if host.is_ready}
+        away = {
+            host.id: host
+            for host in (*self._removed, *self._hosts.values())
+            if host.id not in there and name_key in host.served
+        }
+        ready = [host for host in self._hosts.values() if host.is_ready and name_key in host.served]
+        return ready, list(away.values())
+
+    def is_listed(self, name_key: str) -> bool:
+        """Whether a host that discovery has found has a model of the name."""
+        return name_key in self._stored
 
     def find(self, name_key: str) -> ServedModel | None:
         """Also in the store of a host that discovery has removed. A pod that is being replaced has no address
@@ -189,13 +221,17 @@ class Hosts:
     async def _reconcile(self) -> None:
         wanted = frozenset[str]().union(*self._found.values())
         for address in sorted(wanted - self._hosts.keys()):
-            host = self._hosts[address] = WatchedHost(address, self._events, self._tls)
+            host = WatchedHost(address, self._events, self._tls, self._hidden_of)
+            self._hosts[address] = host
             host.start()
         # Taken out before anything is awaited: another discovery may change meanwhile.
         left = [self._hosts.pop(address) for address in self._hosts.keys() - wanted]
         self._removed.extend(left)
         self._on_models_change()
         await asyncio.gather(*(host.stop() for host in left))
+
+    def _hidden_of(self, host_id: str) -> Mapping[str, str]:
+        return self._hidden.get(host_id, {})
 
     def _missing(self) -> Sequence[WatchedHost]:
         """Hosts that discovery has removed lately, and whose stores are not back at other addresses."""

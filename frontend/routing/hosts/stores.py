@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
@@ -9,10 +10,19 @@ from typing import TypeVar, cast
 
 import grpc
 
-from drover.errors import DroverError, ModelNotFound, NoWorkerReady, StoreUnavailable, WorkerUnreachable
+from drover.errors import (
+    DeadlineExceeded,
+    DroverError,
+    ModelNotFound,
+    NoWorkerReady,
+    StoreUnavailable,
+    WorkerUnreachable,
+)
 from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.backends.grpc.boundary import boundary, read
 from frontend.routing.hosts.hosts import Hosts
+from frontend.routing.hosts.removal_rows import Removal
+from frontend.routing.hosts.removals import Removals
 from frontend.routing.hosts.watched_host import WatchedHost
 
 _ANSWER_SECONDS = 30.0
@@ -27,8 +37,9 @@ Message = TypeVar("Message")
 class HostStores:
     """Raises NoWorkerReady if no host can be reached, and what the hosts answer."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, removals: Removals) -> None:
         self._hosts = hosts
+        self._removals = removals
 
     @property
     def exist(self) -> bool:
@@ -44,6 +55,7 @@ class HostStores:
         """
         holders = self._holders(name_key)
         host = holders[0] if holders else max(self._ready(), key=_disk_free)
+        await self._removals.settle(host, name_key)
         call = host.stub.Pull(host_pb2.PullRequest(model=name, insecure=insecure))
         async for step in self._until_listed(_messages(call), name_key):
             yield step
@@ -68,19 +80,44 @@ class HostStores:
         self, request: host_pb2.CreateRequest, name_key: str
     ) -> AsyncGenerator[host_pb2.Progress, None]:
         """On the host that takes uploads."""
-        call = self._upload_host().stub.Create(request)
+        host = self._upload_host()
+        await self._removals.settle(host, name_key)
+        call = host.stub.Create(request)
         async for step in self._until_listed(_messages(call), name_key):
             yield step
 
     async def delete(self, name: str, name_key: str) -> None:
-        """From every store. Raises ModelNotFound."""
-        holders = self._with_name(name_key)
-        if not holders:
-            raise self._unreachable(name, name_key)
-        for host in holders:
+        """From every store: of hosts that are away once they are back. Raises ModelNotFound, and what a host
+        answers, after it is deleted from the others; StoreUnavailable if hosts are away and the database is
+        too, before anything is deleted.
+        """
+        ready, away = self._hosts.with_name(name_key)
+        if not ready and not away:
+            raise ModelNotFound(f"model '{name}' not found")
+        if away:
+            await self._removals.add([_removal(host, name_key) for host in away])
+        failures = await asyncio.gather(*(self._delete_from(host, name, name_key) for host in ready))
+        for failure in filter(None, failures):
+            raise failure
+        await self._hosts.wait_for(lambda: not self._hosts.is_listed(name_key))
+
+    async def _delete_from(self, host: WatchedHost, name: str, name_key: str) -> DroverError | None:
+        """The host's error. One that is lost meanwhile is away, as others are."""
+        removal = _removal(host, name_key)
+        try:
             with boundary():
                 await host.stub.Delete(host_pb2.DeleteRequest(model=name), timeout=_ANSWER_SECONDS)
-        await self._hosts.wait_for(lambda: not self._with_name(name_key))
+        except ModelNotFound:
+            # Another client was first.
+            pass
+        except (WorkerUnreachable, DeadlineExceeded):
+            try:
+                await self._removals.add([removal])
+            except DroverError as error:
+                return error
+        except DroverError as error:
+            return error
+        return None
 
     async def blob_size(self, digest: str) -> int | None:
         """In bytes; None if the host that takes uploads does not have it."""
@@ -138,7 +175,7 @@ class HostStores:
     def _holders(self, name_key: str) -> Sequence[WatchedHost]:
         """Hosts with the newest model of the name."""
         manifest = self._manifest_of(name_key)
-        return [host for host in self._with_name(name_key) if manifest in host.stored]
+        return [host for host in self._hosts.with_name(name_key)[0] if manifest in host.stored]
 
     async def _holder(self, name: str, name_key: str) -> WatchedHost:
         """A host with the newest model of the name, which is waited for if it is away for a moment. Raises
@@ -160,10 +197,6 @@ class HostStores:
             return ModelNotFound(f"model '{name}' not found")
         return NoWorkerReady(f"no worker host that has '{name}' can be reached right now, please try again")
 
-    def _with_name(self, name_key: str) -> Sequence[WatchedHost]:
-        """Hosts with a model of the name, also with an older one than others."""
-        return [host for host in self._ready() if name_key in host.served]
-
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""
         return min(self._ready(), key=lambda host: blake2b(f"{host.id} {_UPLOADS}".encode()).digest())
@@ -171,6 +204,10 @@ class HostStores:
 
 def _disk_free(host: WatchedHost) -> int:
     return host.state.disk_free_bytes if host.state else 0
+
+
+def _removal(host: WatchedHost, name_key: str) -> Removal:
+    return Removal(host.id, name_key, host.manifest_of(name_key))
 
 
 async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:

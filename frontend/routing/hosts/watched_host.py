@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -57,10 +57,16 @@ class HostEvents:
 class WatchedHost:
     """`stored`: its models by their keys, of which several names may have one; `served`: the same under their
     names. They stay known while the host is away. `state`: the last one, without the models; None while it is
-    away.
+    away. `removed_of`: of a store's id, the manifests by name that are removed and not yet deleted there.
     """
 
-    def __init__(self, address: str, events: HostEvents, tls: FleetTls | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        events: HostEvents,
+        tls: FleetTls | None = None,
+        removed_of: Callable[[str], Mapping[str, str]] = lambda host_id: {},
+    ) -> None:
         self.address = address
         self.id = ""
         """Of its store; empty before its first state."""
@@ -77,6 +83,7 @@ class WatchedHost:
         """Set once the host has answered or failed for the first time."""
         self._events = events
         self._tls = tls
+        self._removed_of = removed_of
         self._problem = ""
         self._open_channel()
         self._demands: Mapping[str, host_pb2.Demand] = {}
@@ -106,6 +113,14 @@ class WatchedHost:
         """Whether its store has the model with this key, and an engine for it."""
         stored = self.stored.get(key)
         return stored is not None and not stored.unusable
+
+    def manifest_of(self, name_key: str) -> str:
+        """That the name has in its store, removed or not; empty without one."""
+        for each in self._listed.values():
+            for model in each.served:
+                if model.name.key == name_key:
+                    return model.info.manifest
+        return ""
 
     def is_away_for(self, seconds: float) -> bool:
         """Whether it is lost, or drains, for at most so long: it may only be restarted."""
@@ -176,11 +191,11 @@ class WatchedHost:
 
     def update(self, state: host_pb2.HostState) -> None:
         """Take a state that the host has sent, and its models out of it."""
+        self.id = state.id
         models_changed = self._update_models(state)
         if self.state is None:
             logs.event(_log, logging.INFO, "host joined", host=self.address, models=len(self.stored))
         self._set_state(state)
-        self.id = state.id
         self.children = {child.digest: child for child in state.children}
         self._addresses = [
             self._reachable(child.address)
@@ -202,10 +217,16 @@ class WatchedHost:
             self._listed.pop(name, None)
         for field in _MODELS:
             state.ClearField(field)
-        listed = self._listed.values()
+        self.hide_removed()
+        return True
+
+    def hide_removed(self) -> None:
+        """Call when what is removed has changed."""
+        listed: Iterable[_Listed] = self._listed.values()
+        if removed := self._removed_of(self.id):
+            listed = [each for each in listed if not _is_removed(each, removed)]
         self.stored = {each.stored.card.manifest: each.stored for each in listed}
         self.served = {model.name.key: model for each in listed for model in each.served}
-        return True
 
     def _on_lost(self, reason: str) -> None:
         if self.state is not None:
@@ -259,6 +280,11 @@ class WatchedHost:
                     host_pb2.Demands(demands=self._demands.values(), only_replicas=self._only_replicas)
                 )
                 await changed.wait()
+
+
+def _is_removed(listed: _Listed, removed: Mapping[str, str]) -> bool:
+    manifest = listed.stored.card.manifest
+    return any(removed.get(model.name.key) == manifest for model in listed.served)
 
 
 def _reason_of(error: grpc.aio.AioRpcError) -> str:

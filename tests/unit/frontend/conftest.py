@@ -36,6 +36,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
             *("access_keys", "access_key_state"),
             *("key_counts", "key_streams", "limiting_frontends"),
             *("usage", "usage_writers"),
+            *("removed_models", "removal_state"),
         ):
             await connection.run(f"DROP TABLE IF EXISTS {table}")
     await database.close()

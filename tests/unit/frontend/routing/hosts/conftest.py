@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from drover.v1 import engine_pb2 as pb
+from frontend.database.database import Database
+from frontend.database.url import parse_url
 from frontend.observability.request_record import SilentObserver
 from frontend.routing.backends.connect import connect
 from frontend.routing.discovery.static import Static
@@ -17,6 +19,9 @@ from frontend.routing.failover import FailoverObserver
 from frontend.routing.fair_queue import Ticket
 from frontend.routing.fleet import Fleet
 from frontend.routing.hosts.hosts import Hosts
+from frontend.routing.hosts.removal_rows import RemovalRows
+from frontend.routing.hosts.removals import LEASE_SECONDS, Removals
+from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from tests.support.hosts import hosting, put_simulated
@@ -38,6 +43,19 @@ async def fleet_of(
         yield fleet
     finally:
         await fleet.stop()
+
+
+@asynccontextmanager
+async def stores_of(hosts: Hosts, url: str = "sqlite://") -> AsyncIterator[HostStores]:
+    """`url`: of the database of what is removed; by default one in memory."""
+    database = Database(parse_url(url), SECONDS)
+    removals = Removals(RemovalRows(database, LEASE_SECONDS), hosts, 0.05)
+    await removals.start(SECONDS)
+    try:
+        yield HostStores(hosts, removals)
+    finally:
+        await removals.stop()
+        await database.close()
 
 
 async def generate(fleet: Fleet, model: str, observer: FailoverObserver | None = None) -> pb.Done:

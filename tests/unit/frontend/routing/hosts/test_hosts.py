@@ -26,13 +26,12 @@ from engine_worker.host.store.manifests import Manifests
 from engine_worker.host.store.store import Store
 from frontend.observability.request_record import SilentObserver
 from frontend.routing.fleet import Fleet
-from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueWait
 from tests.support.hosts import hosting, put, put_simulated
 from tests.support.processes import free_port
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
-from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate
+from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, stores_of
 
 
 class _Waits(SilentObserver):
@@ -175,7 +174,8 @@ async def test_one_model_under_two_names(tmp_path: Path) -> None:
         assert {model.name.short for model in fleet.served()} == {"one:latest", "same:latest"}
         await generate(fleet, "one")
         assert (await generate(fleet, "same")).timings.load_ns == 0
-        await HostStores(fleet.hosts).delete("one", name("one").key)
+        async with stores_of(fleet.hosts) as stores:
+            await stores.delete("one", name("one").key)
         assert fleet.find(name("one")) is None
         assert (await generate(fleet, "same")).timings.load_ns == 0
 
@@ -186,7 +186,8 @@ async def test_a_model_that_is_made_anew_replaces_the_one_in_memory(fleet: Fleet
     manifest = Manifest([Layer(SIMULATED, Blobs(folder / "blobs").put(data), len(data))])
     Manifests(folder / "manifests").put(name("one"), manifest)
     # The host reads its store after that.
-    await HostStores(fleet.hosts).delete("two", name("two").key)
+    async with stores_of(fleet.hosts) as stores:
+        await stores.delete("two", name("two").key)
     found = fleet.find(name("one"))
     assert found is not None
     assert found.info.manifest == manifest.digest
@@ -205,7 +206,8 @@ async def test_new_requests_wait_for_a_host_that_restarts(tmp_path: Path) -> Non
         await until(lambda: not fleet.hosts.any_ready, SECONDS, "the host is lost")
         model = fleet.find(name("one"))
         assert model is not None
-        show = HostStores(fleet.hosts).describe("one", name("one").key, verbose=False)
+        stores = await owned.enter_async_context(stores_of(fleet.hosts))
+        show = stores.describe("one", name("one").key, verbose=False)
         asking = asyncio.gather(fleet.load(model, pb.LoadRequest()), generate(fleet, "one"), show)
         await until(lambda: fleet.queues.waiting == 2, SECONDS, "both wait")
         await owned.enter_async_context(hosting(tmp_path / "store", "--listen", address))
@@ -222,6 +224,6 @@ async def test_a_load_that_takes_too_long(tmp_path: Path) -> None:
 
 
 async def test_without_hosts_nothing_is_stored() -> None:
-    async with fleet_of() as fleet:
+    async with fleet_of() as fleet, stores_of(fleet.hosts) as stores:
         with pytest.raises(NoWorkerReady):
-            await HostStores(fleet.hosts).blob_size(digest_of(b""))
+            await stores.blob_size(digest_of(b""))

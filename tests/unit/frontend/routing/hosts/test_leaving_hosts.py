@@ -18,16 +18,16 @@ from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from frontend.routing.backends.connect import connect
 from frontend.routing.fleet import Fleet
+from frontend.routing.hosts import hosts as hosts_module
 from frontend.routing.hosts import stores as stores_module
 from frontend.routing.hosts.hosts import Hosts
-from frontend.routing.hosts.stores import HostStores
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from tests.support.hosts import hosting, put_simulated
 from tests.support.processes import free_port
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
-from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate
+from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, stores_of
 
 
 async def test_a_host_that_is_lost_keeps_its_models_known(tmp_path: Path) -> None:
@@ -138,19 +138,24 @@ async def test_models_of_a_host_that_gets_another_address_stay_known(
         assert hosts.may_return("sha256:1", SECONDS)
         assert not hosts.may_return("sha256:1", 0)
 
+        # It is forgotten after a while, also by a frontend that has looked for it before.
+        with monkeypatch.context() as patch:
+            patch.setattr(hosts_module, "_REMEMBERED_SECONDS", 0.0)
+            hosts.all[0].update(host_pb2.HostState(id="b"))
+            assert fleet.find(name("one")) is None
+
         # What only a host can do fails as for a host that is lost.
         monkeypatch.setattr(stores_module, "_AWAY_SECONDS", 0.0)
-        stores = HostStores(hosts)
-        # So that a pull downloads it.
-        assert stores.has(name("one").key)
-        hosts.all[0].update(host_pb2.HostState(id="b"))
-        for asking in (
-            stores.describe("one", name("one").key, verbose=False),
-            anext(stores.push("one", name("one").key, insecure=False)),
-            stores.delete("one", name("one").key),
-        ):
-            with pytest.raises(NoWorkerReady, match="no worker host that has 'one'"):
-                await asking
+        async with stores_of(hosts) as stores:
+            # So that a pull downloads it.
+            assert stores.has(name("one").key)
+            hosts.all[0].update(host_pb2.HostState(id="b"))
+            for asking in (
+                stores.describe("one", name("one").key, verbose=False),
+                anext(stores.push("one", name("one").key, insecure=False)),
+            ):
+                with pytest.raises(NoWorkerReady, match="no worker host that has 'one'"):
+                    await asking
 
         # It is back, and somebody has removed the model.
         hosts.all[0].update(host_pb2.HostState(id="a"))

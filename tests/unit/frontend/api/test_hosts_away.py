@@ -1,0 +1,79 @@
+"""What is seen of worker hosts: where models are, and what works while hosts are away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from frontend.api.in_flight import InFlightRequests
+from frontend.app import build_app
+from frontend.routing.backends.connect import connect
+from frontend.routing.discovery.static import Static
+from frontend.routing.fleet import Fleet
+from frontend.routing.hosts.hosts import Hosts
+from frontend.routing.model_queue import QueueTable
+from frontend.routing.policies.least_load import LeastLoad
+from frontend.settings import FrontendSettings
+from tests.fakes.http_server import serving
+from tests.support.hosts import hosting, put_simulated
+from tests.support.waiting import until
+
+SECONDS = 10.0
+
+Start = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@asynccontextmanager
+async def _start(
+    url: str, *addresses: str, move_wait_seconds: float = SECONDS
+) -> AsyncIterator[httpx.AsyncClient]:
+    hosts = Hosts([Static(addresses)])
+    fleet = Fleet([], connect, LeastLoad(), QueueTable(512, move_wait_seconds), 0, hosts)
+    settings = FrontendSettings(database_url=url, max_blob_bytes=100)
+    async with (
+        serving(build_app(settings, fleet, InFlightRequests(settings))) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'own.sqlite3'}"
+
+
+@pytest.fixture
+def start(database_url: str) -> Start:
+    return partial(_start, database_url)
+
+
+async def test_a_model_that_only_a_host_away_has_can_be_removed(start: Start, tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["one", "two"])
+
+    async def names(client: httpx.AsyncClient) -> list[str]:
+        return [each["name"] for each in (await client.get("/api/tags")).json()["models"]]
+
+    async def is_away() -> bool:
+        answer = await client.post("/api/pull", json={"model": "x", "stream": False})
+        return answer.status_code == 503
+
+    async def is_followed() -> bool:
+        return await names(other) == ["two:latest"]
+
+    async with (
+        hosting(tmp_path / "store") as host,
+        start(host.address) as client,
+        start(host.address) as other,
+    ):
+        host.stop()
+        await until(is_away, SECONDS, "it is away")
+        for expected in (200, 404):
+            answer = await client.request("DELETE", "/api/delete", json={"model": "one"})
+            assert answer.status_code == expected
+        assert await names(client) == ["two:latest"]
+        await until(is_followed, SECONDS, "another frontend of the database does not list it, either")
