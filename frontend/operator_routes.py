@@ -1,6 +1,7 @@
 """Routes of operators, probes and waiting clients: /healthz, /readyz, /metrics and /api/queue.
 
-/healthz never depends on workers; /readyz does, and fails as soon as the frontend drains.
+/healthz never depends on workers; /readyz does, and fails as soon as the frontend drains. While the only host
+restarts it does not fail: a load balancer would refuse the requests that wait for it here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def router(fleet: Fleet, in_flight: InFlightRequests, metrics: Metrics) -> APIRo
     async def readyz() -> Response:
         if in_flight.draining:
             return PlainTextResponse("shutting down", 503)
-        if fleet.has_ready_worker:
+        if fleet.takes_requests:
             return PlainTextResponse("ok")
         return PlainTextResponse("no engine worker is ready", 503)
 

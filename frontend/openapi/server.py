@@ -99,10 +99,10 @@ _READY = operation(
     "readyz",
     "server",
     "Readiness: whether a request could be served",
-    ok("At least one engine worker is ready.", _plain("ok")),
+    ok("At least one engine worker is ready, or requests wait for a worker host.", _plain("ok")),
     {
         HTTPStatus.SERVICE_UNAVAILABLE: response(
-            "No engine worker is ready.", _plain("no engine worker is ready")
+            "No engine worker is ready, and no host will be in a moment.", _plain("no engine worker is ready")
         )
     },
 )

@@ -141,6 +141,11 @@ class Fleet:
         """Or one that a host can start."""
         return self.hosts.any_ready or any(worker.ready for worker in self._workers)
 
+    @property
+    def takes_requests(self) -> bool:
+        """Whether some requests are served now, or wait for a host that is away for a moment."""
+        return self.has_ready_worker or self.hosts.any_may_return(self.queues.no_worker_timeout_seconds)
+
     def workers(self) -> Sequence[WorkerStatus]:
         return [
             WorkerStatus(

@@ -168,6 +168,13 @@ class Hosts:
         hosts = (*self._not_failed(key), *self._missing())
         return any(host.is_away_for(seconds) and host.can_serve(key) for host in hosts)
 
+    def any_may_return(self, seconds: float) -> bool:
+        """Whether a host that can load some model is away for at most so long."""
+        return any(
+            host.is_away_for(seconds) and any(map(host.can_serve, host.stored))
+            for host in (*self._hosts.values(), *self._missing())
+        )
+
     def last_failure(self, key: str) -> DroverError | None:
         """Why a host could not load the model a moment ago, or why none that has its files ever can."""
         failed = (each for (_, of), each in self._failed.items() if of == key)

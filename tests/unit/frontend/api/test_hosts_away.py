@@ -52,6 +52,24 @@ def start(database_url: str) -> Start:
     return partial(_start, database_url)
 
 
+async def test_a_frontend_is_ready_while_requests_wait_for_its_host(start: Start, tmp_path: Path) -> None:
+    """A load balancer that takes it out would refuse them."""
+    put_simulated(tmp_path / "store", ["one"])
+
+    async def is_unready() -> bool:
+        return (await brief.get("/readyz")).status_code == 503
+
+    async with hosting(tmp_path / "store") as host:
+        address = host.address
+        async with start(address) as client, start(address, move_wait_seconds=0.5) as brief:
+            assert (await client.get("/readyz")).status_code == 200
+            host.stop()
+            await until(is_unready, SECONDS, "its requests would wait no longer")
+            assert (await client.get("/readyz")).status_code == 200
+    async with start(address) as never_there:
+        assert (await never_there.get("/readyz")).status_code == 503
+
+
 async def test_a_model_that_only_a_host_away_has_can_be_removed(start: Start, tmp_path: Path) -> None:
     put_simulated(tmp_path / "store", ["one", "two"])
 

@@ -105,6 +105,21 @@ async def test_hosts_of_several_discoveries_may_leave_together(caplog: pytest.Lo
     assert "died" not in caplog.text
 
 
+async def test_requests_wait_for_a_moment_only(tmp_path: Path) -> None:
+    """So the frontend is ready for the same time, and at once where no host has been there."""
+    put_simulated(tmp_path / "store", ["one"])
+    async with fleet_of(f"127.0.0.1:{free_port()}", move_wait_seconds=SECONDS) as fleet:
+        assert not fleet.takes_requests
+    async with AsyncExitStack() as owned:
+        async with hosting(tmp_path / "store") as host:
+            fleet = await owned.enter_async_context(fleet_of(host.address, move_wait_seconds=SECONDS))
+            brief = await owned.enter_async_context(fleet_of(host.address, move_wait_seconds=0.5))
+        for each in (fleet, brief):
+            await until(lambda each=each: not each.has_ready_worker, SECONDS, "it is lost")  # type: ignore[misc]
+        assert fleet.takes_requests
+        await until(lambda: not brief.takes_requests, SECONDS, "the moment is over")
+
+
 class _Listing:
     """Implements Discovery: yields what the test puts in."""
 
