@@ -15,7 +15,7 @@ from frontend.models.presets import Presets
 from frontend.models.resolve import ModelResolver
 from frontend.models.virtual_definition import VirtualModel, of_parameters
 from frontend.models.visibility import is_visible
-from frontend.routing.fleet import CapabilityCheck, Fleet, LoadedModel, can_generate
+from frontend.routing.fleet import CapabilityCheck, Fleet, LoadedModel, can_generate, latest_expiry
 from frontend.routing.served_model import ServedModel
 
 
@@ -87,8 +87,7 @@ class Catalog:
                 continue
             times = [expiries[each.name.key] for each in targets.served if each.name.key in expiries]
             if times:
-                latest = 0 if 0 in times else max(times)
-                loaded.append(LoadedModel(ServedModel(model.name, served.info), latest))
+                loaded.append(LoadedModel(ServedModel(model.name, served.info), latest_expiry(times)))
         return loaded
 
     def check_permitted(self, name: ModelName, verb: str) -> None:

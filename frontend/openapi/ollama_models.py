@@ -79,6 +79,13 @@ _PROCESS: dict[str, Schema] = {
     "size_vram": _BYTES,
     "context_length": integer("Context length in tokens of a request.", minimum=0),
 }
+_HOSTS = array(
+    struct(
+        {"address": text(), "size": _BYTES, "size_vram": _BYTES, "expires_at": TIME},
+        ["address", "size", "size_vram", "expires_at"],
+    ),
+    "The worker hosts that have it in memory. Absent for other models, and for keys whose role is not admin.",
+)
 _SHOWN_IF_ANY: dict[str, Schema] = {
     "license": text(),
     "parameters": text("One line for each value."),
@@ -129,7 +136,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "ShowAnswer": struct({**_SHOWN_IF_ANY, **_SHOWN}, [*_SHOWN]),
     "Model": struct(_TAG, [name for name in _TAG if name not in _REMOTE]),
-    "LoadedModel": struct(_PROCESS, [name for name in _PROCESS if name not in _REMOTE]),
+    "LoadedModel": struct({**_PROCESS, "hosts": _HOSTS}, [name for name in _PROCESS if name not in _REMOTE]),
 }
 
 

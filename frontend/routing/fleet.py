@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -59,14 +59,24 @@ def can_classify(can: pb.Capabilities) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedReplica:
+    """`host`: the address of the worker host that started it; empty for a worker of the operator's own.
+    `expires_unix_ns`: 0 for never.
+    """
+
+    host: str
+    expires_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model that at least one replica has loaded. `expires_unix_ns`: the latest of theirs, 0 for never.
-    `replicas`: how many have it in memory.
+    `replicas`: those that have it in memory; none are named of a virtual model.
     """
 
     model: ServedModel
     expires_unix_ns: int
-    replicas: int = 1
+    replicas: Sequence[LoadedReplica] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +321,9 @@ class Fleet:
         """Loaded models under each of their names, the latest expiry first."""
         return sorted(
             (
-                LoadedModel(model, 0 if 0 in expiries else max(expiries), len(expiries))
+                LoadedModel(model, latest_expiry(each.expires_unix_ns for each in replicas), replicas)
                 for model in self.served()
-                if (expiries := self._expiries(model))
+                if (replicas := self._loaded_replicas(model))
             ),
             key=lambda loaded: (loaded.expires_unix_ns != 0, -loaded.expires_unix_ns),
         )
@@ -372,7 +382,15 @@ class Fleet:
     def _workers(self) -> Sequence[ManagedWorker]:
         return self._registry.workers
 
-    def _expiries(self, model: ServedModel) -> Sequence[int]:
-        """Of the replicas that have the model in memory; 0 for never."""
-        reports = [worker.report for worker in self._scheduler.replicas(model)]
-        return [report.expires_unix_ns for report in reports if report is not None and report.loaded]
+    def _loaded_replicas(self, model: ServedModel) -> Sequence[LoadedReplica]:
+        return [
+            LoadedReplica(self.hosts.host_of(worker.address), worker.report.expires_unix_ns)
+            for worker in self._scheduler.replicas(model)
+            if worker.report is not None and worker.report.loaded
+        ]
+
+
+def latest_expiry(times: Iterable[int]) -> int:
+    """In unix time; 0, which stands for never, is later than any."""
+    known = list(times)
+    return 0 if 0 in known else max(known)

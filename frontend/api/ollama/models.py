@@ -14,6 +14,8 @@ from drover.errors import InvalidRequest
 from drover.names import ModelName
 from drover.thinking import to_json
 from drover.v1 import engine_pb2 as pb
+from frontend.access.current_key import current_key
+from frontend.access.key import Role
 from frontend.api.core.body import INLINE_BYTES, read_json
 from frontend.api.core.go_json import dumps
 from frontend.api.core.go_values import never, rfc3339
@@ -135,18 +137,42 @@ def _tag(model: CatalogModel) -> dict[str, object]:
 
 def _process(loaded: LoadedModel) -> dict[str, object]:
     model = CatalogModel(loaded.model.name, loaded.model)
-    info = model.info
+    info, replicas = model.info, len(loaded.replicas) or 1
     return {
         "name": model.name.short,
         "model": model.name.short,
         **_remote(model),
-        "size": info.loaded_size_bytes * loaded.replicas,
+        "size": info.loaded_size_bytes * replicas,
         "digest": info.digest,
         "details": _details(model),
-        "expires_at": rfc3339(loaded.expires_unix_ns) if loaded.expires_unix_ns else never(),
-        "size_vram": info.loaded_vram_bytes * loaded.replicas,
+        "expires_at": _expiry(loaded.expires_unix_ns),
+        "size_vram": info.loaded_vram_bytes * replicas,
         "context_length": info.context_length,
+        **_places(loaded),
     }
+
+
+def _places(loaded: LoadedModel) -> dict[str, object]:
+    """Where worker hosts have it in memory; not for keys that may not see addresses."""
+    info, hosted = loaded.model.info, [each for each in loaded.replicas if each.host]
+    key = current_key()
+    if not hosted or (key is not None and key.role is not Role.ADMIN):
+        return {}
+    return {
+        "hosts": [
+            {
+                "address": each.host,
+                "size": info.loaded_size_bytes,
+                "size_vram": info.loaded_vram_bytes,
+                "expires_at": _expiry(each.expires_unix_ns),
+            }
+            for each in sorted(hosted, key=lambda each: each.host)
+        ]
+    }
+
+
+def _expiry(unix_ns: int) -> str:
+    return rfc3339(unix_ns) if unix_ns else never()
 
 
 def _remote(model: CatalogModel) -> dict[str, object]:

@@ -193,6 +193,13 @@ class Hosts:
                 return host, child
         return None
 
+    def host_of(self, address: str) -> str:
+        """The address of the host that has started the worker with this address, also while it is away; empty
+        if none has.
+        """
+        hosts = self._hosts.values()
+        return next((host.address for host in hosts if address in host.child_addresses()), "")
+
     def on_queue_change(self) -> None:
         """Call when requests begin to wait for a model, or none does any more."""
         self._queue_changed.set()

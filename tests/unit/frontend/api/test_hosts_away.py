@@ -20,6 +20,7 @@ from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from frontend.settings import FrontendSettings
 from tests.fakes.http_server import serving
+from tests.support.access_keys import add_key, bearer
 from tests.support.hosts import hosting, put_simulated
 from tests.support.waiting import until
 
@@ -50,6 +51,31 @@ def database_url(tmp_path: Path) -> str:
 @pytest.fixture
 def start(database_url: str) -> Start:
     return partial(_start, database_url)
+
+
+async def test_ps_says_which_hosts_have_a_model(start: Start, tmp_path: Path, database_url: str) -> None:
+    put_simulated(tmp_path / "store", ["one"])
+    async with hosting(tmp_path / "store") as host, start(host.address) as client:
+        assert (await client.post("/api/generate", json={"model": "one", "keep_alive": "5m"})).is_success
+
+        async def process(**headers: str) -> dict[str, object]:
+            answer = await client.get("/api/ps", headers=headers)
+            (found,) = answer.json()["models"]
+            return dict(found)
+
+        found = await process()
+        copied = {field: found[field] for field in ("size", "size_vram", "expires_at")}
+        assert found["hosts"] == [{"address": host.address, **copied}]
+
+        # Addresses are the operator's.
+        secrets = {role: await add_key(database_url, role, role=role) for role in ("user", "admin")}
+
+        async def keys_count() -> bool:
+            return (await client.get("/api/ps")).status_code == 401
+
+        await until(keys_count, SECONDS, "the keys count")
+        assert "hosts" in await process(**bearer(secrets["admin"]))
+        assert "hosts" not in await process(**bearer(secrets["user"]))
 
 
 async def test_a_frontend_is_ready_while_requests_wait_for_its_host(start: Start, tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ async def test_the_latest_expiry_of_the_replicas_counts(
 
         (loaded,) = fleet.loaded() or (None,)
         assert (loaded and loaded.expires_unix_ns) == expiry
-        assert (loaded.replicas if loaded else 0) == sum(report.loaded for report in reports)
+        assert (len(loaded.replicas) if loaded else 0) == sum(report.loaded for report in reports)
 
 
 async def test_a_model_that_never_expires_is_listed_first() -> None:
