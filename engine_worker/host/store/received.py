@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from drover.errors import DroverError, InvalidRequest
 from drover.v1 import host_pb2
+from engine_worker.host.store.blobs import PartialBlob
 from engine_worker.host.store.store import Store
 
 _MAX_PART_BYTES = 1024 * 1024
@@ -36,7 +37,7 @@ async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> boo
         raise InvalidRequest("the first part of a blob is its digest")
     if await asyncio.to_thread(store.blobs.find, header.digest) is not None:
         return True
-    partial = await asyncio.to_thread(store.blobs.begin_unknown, header.digest)
+    partial = await _begun(store, header.digest)
     try:
         async for part in parts:
             if not 0 < len(part.data) <= _MAX_PART_BYTES:
@@ -47,3 +48,18 @@ async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> boo
         partial.discard()
         raise
     return False
+
+
+async def _begun(store: Store, digest: str) -> PartialBlob:
+    opening = asyncio.create_task(asyncio.to_thread(store.blobs.begin_unknown, digest), name="begin a blob")
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # Its thread makes the file all the same.
+        opening.add_done_callback(_discard)
+        raise
+
+
+def _discard(opening: asyncio.Task[PartialBlob]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().discard()

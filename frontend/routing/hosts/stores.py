@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from hashlib import blake2b
 from typing import TypeVar, cast
 
@@ -30,6 +30,7 @@ _ANSWER_SECONDS = 30.0
 _AWAY_SECONDS = 10.0
 _UPLOADS = "uploads"
 _PIECE_BYTES = 1024 * 1024
+BlobCall = grpc.aio.StreamUnaryCall[host_pb2.BlobPart, host_pb2.PutBlobResponse]
 Request = TypeVar("Request")
 Message = TypeVar("Message")
 
@@ -119,6 +120,11 @@ class HostStores:
             return error
         return None
 
+    @property
+    def can_be_reached(self) -> bool:
+        """Whether one of the hosts can."""
+        return self._hosts.any_ready
+
     async def blob_size(self, digest: str) -> int | None:
         """In bytes; None if the host that takes uploads does not have it."""
         with boundary():
@@ -126,31 +132,33 @@ class HostStores:
             found = await self._upload_host().stub.FindBlob(request, timeout=_ANSWER_SECONDS)
         return found.size_bytes if read(found).found else None
 
-    async def put_blob(self, digest: str, data: AsyncIterator[bytes]) -> bool:
+    async def put_blob(self, digest: str, data: AsyncGenerator[bytes, None]) -> bool:
         """True if it is new. Raises InvalidRequest if the data do not have the digest, and what `data`
         raises.
         """
-        failures: list[DroverError] = []
+        call = self._upload_host().stub.PutBlob()
+        # Not an iterator for gRPC to read: it would hide why the data end, and be read after the call.
+        writing = asyncio.create_task(_write_blob(call, digest, data), name="upload a blob")
 
-        async def parts() -> AsyncIterator[host_pb2.BlobPart]:
-            yield host_pb2.BlobPart(digest=digest)
-            try:
-                async for chunk in data:
-                    for begin in range(0, len(chunk), _PIECE_BYTES):
-                        yield host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES])
-            except DroverError as error:
-                # The library cancels the call, and does not say why.
-                failures.append(error)
-                raise
+        def ended(_: object) -> None:
+            """The host may answer before it has read all."""
+            writing.cancel()
 
+        call.add_done_callback(ended)
         try:
-            with boundary(lambda: failures[0] if failures else None):
-                answer = await self._upload_host().stub.PutBlob(parts())
+            await asyncio.wait({writing})
+            if not writing.cancelled():
+                writing.result()
+            with boundary():
+                return not read(await call).existed
         except WorkerUnreachable as error:
             raise StoreUnavailable(
                 "the worker host ended the upload; its log has the reason, please try again"
             ) from error
-        return not read(answer).existed
+        finally:
+            writing.cancel()
+            call.cancel()
+            await asyncio.wait({writing})
 
     async def _until_listed(
         self, steps: AsyncGenerator[host_pb2.Progress, None], name_key: str
@@ -208,6 +216,17 @@ def _disk_free(host: WatchedHost) -> int:
 
 def _removal(host: WatchedHost, name_key: str) -> Removal:
     return Removal(host.id, name_key, host.manifest_of(name_key))
+
+
+async def _write_blob(call: BlobCall, digest: str, data: AsyncGenerator[bytes, None]) -> None:
+    """Raises what `data` raises. Failed writes are not reported here: the call has the status."""
+    async with aclosing(data):
+        with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            await call.write(host_pb2.BlobPart(digest=digest))
+            async for chunk in data:
+                for begin in range(0, len(chunk), _PIECE_BYTES):
+                    await call.write(host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES]))
+            await call.done_writing()
 
 
 async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:

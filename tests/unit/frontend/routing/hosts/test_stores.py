@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from drover.errors import DroverError, ModelNotFound
+from drover.errors import DroverError, InvalidRequest, ModelNotFound, StoreFull, StoreUnavailable
 from drover.v1 import host_pb2
+from engine_worker.host.store import received
 from frontend.routing.fleet import Fleet
 from tests.support.hosts import hosting, put_simulated
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
+from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
-from tests.unit.frontend.routing.hosts.conftest import fleet_of, stores_of
+from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, stores_of
+
+_MIB = 1024 * 1024
 
 
 async def _data(*chunks: bytes) -> AsyncGenerator[bytes, None]:
@@ -67,3 +72,80 @@ async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
         steps = stores.pull("evil.example/a/b", "key", insecure=False)
         with pytest.raises(DroverError, match="pulls nothing from"):
             await anext(steps)
+
+
+class _Endless:
+    """Data that do not end by themselves, and whether they were closed."""
+
+    def __init__(self, first: bytes, *, then: DroverError | None = None) -> None:
+        self._first, self._then = first, then
+        self.is_closed = False
+
+    async def data(self) -> AsyncGenerator[bytes, None]:
+        try:
+            yield self._first
+            if self._then is not None:
+                raise self._then
+            await asyncio.Event().wait()
+        finally:
+            self.is_closed = True
+
+
+async def test_an_upload_that_breaks_fails_with_its_own_reason(fleet: Fleet) -> None:
+    broken = _Endless(b"12", then=InvalidRequest("the body was cut"))
+    async with stores_of(fleet.hosts) as stores:
+        with pytest.raises(InvalidRequest, match="the body was cut"):
+            await stores.put_blob(digest_of(b"12345"), broken.data())
+        assert await stores.blob_size(digest_of(b"12345")) is None
+        with pytest.raises(InvalidRequest, match="digest"):
+            await stores.put_blob(digest_of(b"12345"), _data(b"wrong"))
+
+
+async def test_a_client_that_leaves_ends_its_upload(fleet: Fleet) -> None:
+    endless, before = _Endless(b"12"), asyncio.all_tasks()
+    async with stores_of(fleet.hosts) as stores:
+        upload = asyncio.create_task(stores.put_blob(digest_of(b"12345"), endless.data()))
+        await until(lambda: len(asyncio.all_tasks()) > len(before) + 3, SECONDS, "it is sent")
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+        assert endless.is_closed
+
+
+async def test_a_file_that_the_host_has_is_not_read(fleet: Fleet) -> None:
+    """The host answers after the digest, and the rest of the data is not awaited."""
+    endless = _Endless(b"12")
+    async with stores_of(fleet.hosts) as stores:
+        assert await stores.put_blob(digest_of(b"12345"), _data(b"12345"))
+        async with asyncio.timeout(SECONDS):
+            assert not await stores.put_blob(digest_of(b"12345"), endless.data())
+        assert endless.is_closed
+
+
+@pytest.mark.parametrize("mib", [3, 80], ids=["read by the host", "cut off by the host"])
+async def test_a_full_disk_ends_an_upload_with_its_reason(tmp_path: Path, mib: int) -> None:
+    """A host reads what is still on its way up to a bound."""
+    assert received._MAX_DISCARDED_BYTES < 80 * _MIB
+    piece = bytes(_MIB)
+    digest = f"sha256:{hashlib.sha256(piece * mib).hexdigest()}"
+    async with (
+        hosting(tmp_path / "store", "--disk-mib", "2") as host,
+        fleet_of(host.address) as fleet,
+        stores_of(fleet.hosts) as stores,
+    ):
+        with pytest.raises(StoreFull):
+            await stores.put_blob(digest, _data(*[piece] * mib))
+
+
+async def test_a_host_that_leaves_in_mid_upload(tmp_path: Path) -> None:
+    endless = _Endless(b"12")
+    async with AsyncExitStack() as owned:
+        async with hosting(tmp_path / "store") as host:
+            fleet = await owned.enter_async_context(fleet_of(host.address))
+            stores = await owned.enter_async_context(stores_of(fleet.hosts))
+            upload = asyncio.create_task(stores.put_blob(digest_of(b"12345"), endless.data()))
+            await until(lambda: any((tmp_path / "store/blobs").iterdir()), SECONDS, "the host has begun")
+        with pytest.raises(StoreUnavailable, match="ended the upload"):
+            async with asyncio.timeout(SECONDS):
+                await upload
+        assert endless.is_closed
