@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from drover.errors import BodyTooLarge, InvalidRequest, StoreUnavailable
+from drover.errors import BodyTooLarge, InvalidRequest, NoWorkerReady, StoreUnavailable
 from frontend.api.core.body import body_chunks, read_body
 from frontend.api.ollama.create import is_digest
 from frontend.api.wire import JSON
@@ -36,7 +36,7 @@ class BlobRoutes:
         digest = _digest_of(http)
         if await self._has(digest):
             return Response()
-        if self.stores.exist and await self.stores.blob_size(digest) is None:
+        if self.stores.can_be_reached and await self.stores.blob_size(digest) is None:
             return await self._pass_on(http, digest)
         data = await self._body(http)
         found = f"sha256:{await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())}"
@@ -46,10 +46,11 @@ class BlobRoutes:
 
     async def _has(self, digest: str) -> bool:
         """With hosts also the host must have it, where models are made of its files. It is enough for what is
-        too large to be the adapter of a preset, which is kept here.
+        too large to be the adapter of a preset, which is kept here. While all hosts are away only adapters
+        can be used, whose models may have other workers.
         """
         is_here = await self.blobs.has(digest)
-        if not self.stores.exist:
+        if not self.stores.can_be_reached:
             return is_here
         size = await self.stores.blob_size(digest)
         return size is not None and (is_here or size > self.settings.max_blob_bytes)
@@ -83,6 +84,8 @@ class BlobRoutes:
         try:
             return await read_body(http, settings.max_blob_bytes, settings.body_timeout_seconds)
         except BodyTooLarge:
+            if self.stores.exist:
+                raise NoWorkerReady("no worker host can be reached right now, please try again") from None
             raise BodyTooLarge(
                 f"blob too large: this server takes at most {settings.max_blob_bytes} bytes. Weights are not "
                 "uploaded here: engine workers serve them (python -m engine_worker --model FILE --name NAME)."

@@ -23,8 +23,10 @@ from tests.fakes.http_server import serving
 from tests.support.access_keys import add_key, bearer
 from tests.support.hosts import hosting, put_simulated
 from tests.support.waiting import until
+from tests.unit.engine_worker.host.conftest import digest_of
 
 SECONDS = 10.0
+SMALL, LARGE = b"small", b"large" * 100
 
 Start = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -94,6 +96,19 @@ async def test_a_frontend_is_ready_while_requests_wait_for_its_host(start: Start
             assert (await client.get("/readyz")).status_code == 200
     async with start(address) as never_there:
         assert (await never_there.get("/readyz")).status_code == 503
+
+
+async def test_adapters_are_taken_while_all_hosts_are_away(start: Start) -> None:
+    """Their models may have workers that are no host's. A model's own file cannot be taken here."""
+    async with start("127.0.0.1:1") as client:
+        path = f"/api/blobs/{digest_of(SMALL)}"
+        assert (await client.head(path)).status_code == 404
+        assert (await client.post(path, content=SMALL)).status_code == 201
+        assert (await client.head(path)).status_code == 200
+        assert (await client.post(path, content=SMALL)).status_code == 200
+        answer = await client.post(f"/api/blobs/{digest_of(LARGE)}", content=LARGE)
+        assert answer.status_code == 503
+        assert "no worker host can be reached" in answer.json()["error"]
 
 
 async def test_a_model_that_only_a_host_away_has_can_be_removed(start: Start, tmp_path: Path) -> None:
