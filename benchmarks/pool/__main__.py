@@ -67,8 +67,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--residency-loads",
         type=float,
-        default=3.0,
-        help="--min-residency-loads of the hosts (default 3)",
+        default=8.0,
+        help="--min-residency-loads of the hosts (default 8)",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results' file")
     return parser.parse_args()

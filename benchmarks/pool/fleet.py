@@ -14,6 +14,7 @@ from tests.support.hosts import host, worker_pids
 from tests.support.processes import frontend
 
 HOSTS = 2
+_LONGEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,9 @@ class Residency:
             *("--min-residency-loads", str(self.loads)),
         )
 
-    def busy_seconds(self, load_seconds: float) -> float:
-        """How long a model stays at least that always has requests."""
-        return max(self.seconds, self.loads * load_seconds)
+    def busy_seconds(self, load_seconds: float, waiting: int) -> float:
+        """How long a model stays that always has requests while so many others wait (docs/hosts.md)."""
+        return max(self.seconds, min(self.loads * load_seconds, _LONGEST_SECONDS / max(1, waiting)))
 
 
 @dataclass(frozen=True, slots=True)

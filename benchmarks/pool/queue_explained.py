@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.pool.clients import Answer
+from benchmarks.pool.fleet import Residency
 from benchmarks.pool.host_states import HostRecord, Moment
 
 
@@ -18,7 +19,7 @@ from benchmarks.pool.host_states import HostRecord, Moment
 class Turns:
     """`models`: in memory at once, on one host. `answer_seconds`: mean time for which a request runs."""
 
-    residency_seconds: float
+    residency: Residency
     load_seconds: float
     models: int
     places: int
@@ -27,26 +28,26 @@ class Turns:
     def unexplained(self, answer: Answer, hosts: Sequence[HostRecord]) -> float:
         """In seconds."""
         own = answer.ahead / self.places * self.answer_seconds
-        turns = self._ahead(answer, hosts) / self.models * (self.residency_seconds + self.load_seconds)
-        return max(0.0, answer.wait - own - turns)
+        return max(0.0, answer.wait - own - self._turns_seconds(answer, hosts))
 
-    def _ahead(self, answer: Answer, hosts: Sequence[HostRecord]) -> int:
-        """Turns before the model's own, when the request began to wait for it; of the host that loaded it."""
+    def _turns_seconds(self, answer: Answer, hosts: Sequence[HostRecord]) -> float:
+        """Of the turns before the model's own, when the request began to wait for it; of the host that loaded
+        it.
+        """
         counted = [
-            ahead
+            seconds
             for host in hosts
             if (moments := host.during(answer.asked, answer.asked + answer.wait))
-            and (ahead := self._ahead_at(answer.model, moments)) is not None
+            and (seconds := self._seconds_from(answer.model, moments)) is not None
         ]
-        return min(counted, default=0)
+        return min(counted, default=0.0)
 
-    def _ahead_at(self, model: str, moments: Sequence[Moment]) -> int | None:
+    def _seconds_from(self, model: str, moments: Sequence[Moment]) -> float | None:
         """None if the model did not wait for its turn there."""
-        for moment in moments:
-            if model in moment.turns:
-                before = moment.turns.index(model)
-                own_turn = [
-                    name for name, since in moment.ready.items() if moment.at < since + self.residency_seconds
-                ]
-                return before + len(own_turn) + len(moment.loading)
-        return None
+        moment = next((each for each in moments if model in each.turns), None)
+        if moment is None:
+            return None
+        stay = self.residency.busy_seconds(self.load_seconds, len(moment.turns))
+        own_turn = [name for name, since in moment.ready.items() if moment.at < since + stay]
+        turns = moment.turns.index(model) + len(own_turn) + len(moment.loading)
+        return turns / self.models * (stay + self.load_seconds)

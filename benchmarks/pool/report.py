@@ -56,9 +56,7 @@ class Run:
     def unexplained(self, places: int) -> Sequence[float]:
         """Of each request, sorted."""
         answer_seconds = mean(each.ended - each.asked - each.wait for each in self.answers)
-        load_seconds = mean(self.loads)
-        residency_seconds = self.residency.busy_seconds(load_seconds)
-        turns = Turns(residency_seconds, load_seconds, MODELS_IN_MEMORY, places, answer_seconds)
+        turns = Turns(self.residency, mean(self.loads), MODELS_IN_MEMORY, places, answer_seconds)
         return sorted(turns.unexplained(each, self.hosts) for each in (*self.answers, *self.unanswered))
 
 

@@ -8,7 +8,8 @@ The rules, in this order:
    not enough, busy ones, the longest resident first. A busy one takes no new requests and drains.
 4. No model is evicted before it was in memory for `min_residency_seconds`, nor, within a bound, before it has
    served one of the requests that it was loaded for: else loads could follow one another and serve nothing. A
-   busy one stays for its `worth_seconds`, which grow with its load: else hosts would mostly load.
+   busy one stays for its `worth_seconds`, which grow with its load: else hosts would mostly load. All that
+   wait get a turn within about a minute, loads not counted: the more of them, the shorter it stays.
 5. A second replica only takes memory that is free.
 6. A model that needs GPUs gets them whole: of those with room for its part the ones with the least room, else
    those that are cheapest to clear. A GPU loads one model at a time, since engines size themselves by what is
@@ -23,7 +24,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -42,8 +43,8 @@ class Resident:
     `size_bytes`: measured; the estimate while it loads. `requests`: running, or waiting in its worker.
     `since`: when it became READY. `last_used`: while it loads, when requests waited for it last.
     `has_served`: it had a request since. `is_pinned`: the operator keeps it. `is_extra`: a second replica.
-    `gpus`: the ids of those that it has; `gpu_bytes`: of each. `worth_seconds`: how long it stays at least
-    while it has requests.
+    `gpus`: the ids of those that it has; `gpu_bytes`: of each. `worth_seconds`: how long it should stay
+    while it has requests, so that its load was worth it.
     """
 
     model: str
@@ -94,6 +95,8 @@ _RAM = ""
 _FIRST_REQUEST_SECONDS = 10.0
 # How long a load continues in any case that no request waits for: a frontend may only be reached anew.
 _UNWANTED_SECONDS = 10.0
+# How long busy models may stay for the sake of their loads, by which those that wait are delayed in turn.
+_LONGEST_WORTH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,8 @@ def plan(
 ) -> list[Action]:
     """The next actions. Call it again when one has ended, and when `next_eviction` says so."""
     wanted = list(demands)
-    awaited = {each.model for each in wanted}
-    evictable = [
-        each for each in residents if now >= _evictable_at(each, min_residency_seconds, each.model in awaited)
-    ]
+    stay = _Stay(min_residency_seconds, residents, {each.model for each in wanted})
+    evictable = [each for each in residents if now >= stay.end_of(each)]
     memory = _Memory(budget_bytes, gpus, residents, evictable)
     actions: list[Action] = []
     for demand in sorted(wanted, key=lambda each: (each.is_extra, each.since)):
@@ -149,26 +150,40 @@ def plan(
 
 
 def next_eviction(
-    now: float, min_residency_seconds: float, residents: Iterable[Resident], awaited: Container[str] = ()
+    now: float, min_residency_seconds: float, residents: Sequence[Resident], awaited: Collection[str] = ()
 ) -> float | None:
     """When another model may be evicted; None if that needs no waiting. `awaited`: models that requests wait
-    for.
+    for, as in the plan.
     """
-    due = (_evictable_at(each, min_residency_seconds, each.model in awaited) for each in residents)
+    stay = _Stay(min_residency_seconds, residents, awaited)
+    due = map(stay.end_of, residents)
     return min((at for at in due if now < at < math.inf), default=None)
 
 
-def _evictable_at(resident: Resident, min_residency_seconds: float, is_awaited: bool) -> float:
-    if resident.state is State.DRAINING or resident.is_pinned:
-        return math.inf
-    if resident.state is State.LOADING:
-        return math.inf if is_awaited else resident.last_used + _UNWANTED_SECONDS
-    keep_seconds = min_residency_seconds
-    if is_awaited and not resident.has_served:
-        keep_seconds = max(keep_seconds, _FIRST_REQUEST_SECONDS)
-    if resident.requests:
-        keep_seconds = max(keep_seconds, resident.worth_seconds)
-    return resident.since + keep_seconds
+class _Stay:
+    """How long models stay at least."""
+
+    def __init__(
+        self, min_residency_seconds: float, residents: Iterable[Resident], awaited: Collection[str]
+    ) -> None:
+        self._min_seconds = min_residency_seconds
+        self._awaited = awaited
+        waiting = set(awaited).difference(each.model for each in residents)
+        self._most_worth_seconds = _LONGEST_WORTH_SECONDS / max(1, len(waiting))
+
+    def end_of(self, resident: Resident) -> float:
+        """When it may be evicted."""
+        if resident.state is State.DRAINING or resident.is_pinned:
+            return math.inf
+        is_awaited = resident.model in self._awaited
+        if resident.state is State.LOADING:
+            return math.inf if is_awaited else resident.last_used + _UNWANTED_SECONDS
+        seconds = self._min_seconds
+        if is_awaited and not resident.has_served:
+            seconds = max(seconds, _FIRST_REQUEST_SECONDS)
+        if resident.requests:
+            seconds = max(seconds, min(resident.worth_seconds, self._most_worth_seconds))
+        return resident.since + seconds
 
 
 class _Memory:

@@ -278,7 +278,8 @@ class Pool:
                 case Refuse():
                     self._refuse(action)
         times = [pause.until for key, pause in self._pauses.items() if key in demands and pause.until > now]
-        if able and (due := next_eviction(now, self._min_residency_seconds, residents, demands)) is not None:
+        awaited = [each.model for each in able]
+        if able and (due := next_eviction(now, self._min_residency_seconds, residents, awaited)) is not None:
             times.append(due)
         return min(times, default=None)
 

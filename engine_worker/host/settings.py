@@ -113,9 +113,10 @@ class HostSettings(FleetTlsSettings):
     """How long a model stays in memory at least, so that it serves what waited for it before it makes room
     for another one.
     """
-    min_residency_loads: Annotated[float, Ge(0)] = 3.0
-    """A model that has requests stays for so many times the duration of its load, at most a minute: a host
-    whose models are all wanted would else spend its time on loads.
+    min_residency_loads: Annotated[float, Ge(0)] = 8.0
+    """A model that has requests stays for so many times the duration of its load, at most a minute divided by
+    the number of models that wait for memory: a host whose models are all wanted would else spend its time on
+    loads.
     """
     replica_seconds: Annotated[float, Ge(0)] = 60.0
     """How long a second replica stays that never has all its places taken."""

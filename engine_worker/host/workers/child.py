@@ -39,8 +39,6 @@ _LAST_LINES = 5
 _LAST_BYTES = 8192
 # Beyond what the worker allows its requests by itself.
 _END_SECONDS = 10.0
-# The longest that a load makes others wait, so that their requests do not reach their own limit.
-_LONGEST_WORTH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Child:
     """Of its GPUs, by all processes, when it started."""
     is_pinned: bool = False
     residency_loads: float = 0.0
-    """For how many times the duration of its load it stays at least while it has requests."""
+    """For how many times the duration of its load it should stay while it has requests."""
     is_learned: bool = False
     has_served: bool = False
     _is_awaited: bool = False
@@ -165,7 +163,7 @@ class Child:
             self.place.is_extra,
             self.place.gpus,
             self.gpu_bytes,
-            min(self.residency_loads * self.load_ns / 1e9, _LONGEST_WORTH_SECONDS),
+            self.residency_loads * self.load_ns / 1e9,
         )
 
     async def _run(self, load_seconds: float) -> None:

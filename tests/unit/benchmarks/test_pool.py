@@ -10,12 +10,13 @@ import pytest
 
 from benchmarks.pool.arrival_order import LEAST_RECENTLY_USED, LIKE_OLLAMA, ArrivalOrder, Policy
 from benchmarks.pool.clients import Answer, Asked, ask_until
+from benchmarks.pool.fleet import Residency
 from benchmarks.pool.host_states import HostRecord, Moment
 from benchmarks.pool.queue_explained import Turns
 from benchmarks.pool.workload import simulated
 from tests.support.waiting import until
 
-_TURNS = Turns(residency_seconds=5.0, load_seconds=2.0, models=2, places=4, answer_seconds=1.0)
+_TURNS = Turns(Residency(5.0, 0.0), load_seconds=2.0, models=2, places=4, answer_seconds=1.0)
 
 
 def record(*moments: Moment) -> HostRecord:
@@ -30,6 +31,11 @@ def test_turns_that_come_first_are_explained() -> None:
     """Two models within their residency and one that waits longer: three turns, two at a time."""
     host = record(Moment(99.0, {"a": 98.0, "b": 97.0}, (), (), ["d", "c"]))
     assert _TURNS.unexplained(waited(12.0), [host]) == pytest.approx(12 - 3 * 7 / 2)
+
+
+@pytest.mark.parametrize(("loads", "turns", "stay"), [(0, 1, 5), (8, 1, 16), (100, 1, 60), (100, 3, 20)])
+def test_how_long_a_busy_model_stays(loads: float, turns: int, stay: float) -> None:
+    assert Residency(5.0, loads).busy_seconds(2.0, turns) == stay
 
 
 def test_a_model_whose_turn_is_over_explains_nothing() -> None:

@@ -97,6 +97,15 @@ def test_a_busy_model_stays_until_its_load_was_worth_it() -> None:
     assert planned(10, [replace(residents[0], since=NOW - 20)], waiting) == [Drain("a", is_busy=True)]
 
 
+def test_the_more_models_wait_the_shorter_a_busy_one_stays() -> None:
+    busy = [ready("a", 10, since=NOW - 15, requests=1, worth_seconds=1e6)]
+    waiting = [Demand(model, 5, 0) for model in "bcd"]
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, busy, awaited="b") == NOW + 45
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, busy, awaited="bcd") == NOW + 5
+    assert planned(10, busy, waiting) == []
+    assert planned(10, busy, [*waiting, Demand("e", 5, 0)]) == [Drain("a", is_busy=True)]
+
+
 def test_a_load_that_no_request_waits_for_makes_room_first() -> None:
     idle = ready("a", 5, last_used=100)
     loading = Resident("b", State.LOADING, 5, last_used=NOW - 10)
@@ -109,7 +118,7 @@ def test_a_load_continues_while_a_frontend_may_be_reached_anew() -> None:
     loading = [Resident("b", State.LOADING, 10, last_used=NOW - 9)]
     assert planned(10, loading, [Demand("c", 5, 0)]) == []
     assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading) == NOW + 1
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading, awaited={"b"}) is None
+    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading, awaited="b") is None
 
 
 def test_the_longest_waiting_gets_the_memory() -> None:
@@ -315,7 +324,7 @@ class Machine:
                     self._set(model, state=State.DRAINING)
                     heapq.heappush(self._events, self.now)
         assert sum(each.size_bytes for each in self.residents.values()) <= self.budget
-        due = next_eviction(self.now, MIN_RESIDENCY_SECONDS, residents)
+        due = next_eviction(self.now, MIN_RESIDENCY_SECONDS, residents, {demand.model for demand in demands})
         if demands and due is not None:
             heapq.heappush(self._events, due)
 

@@ -50,7 +50,7 @@ def histories(draw: st.DrawFn) -> History:
         draw(st.sampled_from([0.1, 2.0, 25.0])),
         draw(st.sampled_from([0.05, 1.0, 8.0])),
         draw(st.sampled_from([1, 4, 64])),
-        draw(st.sampled_from([0.0, 3.0])),
+        draw(st.sampled_from([0.0, 8.0])),
     )
 
 
@@ -100,7 +100,7 @@ def _longest_wait(history: History) -> float:
     """Once a model is waited for, each other one has at most one turn before it. It may need several turns of
     its own for all that gathered.
     """
-    stay = max(MIN_RESIDENCY_SECONDS, history.worth_seconds)
+    stay = max(MIN_RESIDENCY_SECONDS, min(history.worth_seconds, 60.0))
     turn = stay + history.run_seconds + history.load_seconds
     served_in_a_turn = history.slots * (MIN_RESIDENCY_SECONDS // history.run_seconds)
     gathered = max(Counter(name for _, name in history.arrivals).values())
