@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from drover.errors import DroverError, InvalidRequest, ModelNotFound
+from drover.errors import DroverError, InvalidRequest
 from drover.names import ModelName
 from drover.rpc import failure_of
 from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
@@ -111,9 +111,7 @@ class HostService(host_pb2_grpc.HostServicer):
     async def Delete(self, request: host_pb2.DeleteRequest, context: Context) -> host_pb2.DeleteResponse:
         async def delete() -> host_pb2.DeleteResponse:
             model = self._find(request.model)
-            if request.manifest and model.key != request.manifest:
-                raise ModelNotFound(f"model '{model.name.short}' has another manifest")
-            freed = await asyncio.to_thread(self._store.delete, model.name)
+            freed = await asyncio.to_thread(self._store.delete, model.name, request.manifest)
             await self.refresh()
             return host_pb2.DeleteResponse(freed_bytes=freed)
 

@@ -93,10 +93,10 @@ class Blobs:
 
     def begin_unknown(self, digest: str) -> PartialBlob:
         """Begin a file whose size is not known: it gets room as it grows, from what others have left."""
-        partial = PartialBlob(
-            self.path(digest), digest, 0, self._lock, own=f"-{secrets.token_hex(8)}", grow=self._grow
-        )
+        path, own = self.path(digest), f"-{secrets.token_hex(8)}"
+        # With the lock: its file is never there without being known as one that is written.
         with self._lock:
+            partial = PartialBlob(path, digest, 0, self._lock, own, self._grow)
             self._begun.add(partial)
         return partial
 
@@ -112,8 +112,10 @@ class Blobs:
 
     def unused(self, used: Iterable[str], with_partial: bool) -> Iterator[Path]:
         """Files that are not among the `used` digests. Those that are written now are used."""
+        # In this order: a file that is begun later is not among them.
+        files = self._files()
         kept = {self.path(digest).name for digest in used} | self._written()
-        for path in self._files():
+        for path in files:
             name = path.name.removesuffix(_PARTIAL)
             if kept.isdisjoint((name, path.name)) and (with_partial or name == path.name):
                 yield path

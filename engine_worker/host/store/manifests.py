@@ -58,18 +58,19 @@ class Manifests:
                 new.unlink(missing_ok=True)
                 raise cannot_write(f"the manifest of {name.short}", error) from error
 
-    def remove(self, name: ModelName) -> bool:
-        """False if there is none."""
+    def remove(self, name: ModelName, digest: str = "") -> Manifest | None:
+        """Returns what it was; None if there is none that can be read, or, with `digest`, another one."""
         with self._lock:
             path = self._path_of(name)
-            if path is None:
-                return False
+            manifest = None if path is None else _read(path)
+            if path is None or manifest is None or digest not in ("", manifest.digest):
+                return None
             path.unlink(missing_ok=True)
             for folder in path.parents[: _PARTS - 1]:
                 if any(folder.iterdir()):
                     break
                 folder.rmdir()
-            return True
+            return manifest
 
     def _path_of(self, name: ModelName) -> Path | None:
         """Of the names that differ in letter case only, which other programs may have made, the first."""

@@ -103,15 +103,17 @@ class Store:
         data = orjson.dumps({"model_format": model_format, "os": "linux"})
         return Layer(CONFIG, self.blobs.put(data), len(data))
 
-    def delete(self, name: ModelName) -> int:
+    def delete(self, name: ModelName, digest: str = "") -> int:
         """Remove a model, and its files as far as no other model has them. Returns how many bytes that freed.
 
-        None are removed while the files of another model are not known. Raises ModelNotFound.
+        None are removed while the files of another model are not known. `digest`: of the manifest, if another
+        one under the name is to stay. Raises ModelNotFound.
         """
-        manifest = self._manifests.find(name)
+        manifest = self._manifests.remove(name, digest)
         if manifest is None:
-            raise ModelNotFound(f"model '{name.short}' not found")
-        self._manifests.remove(name)
+            which = f" with the manifest {digest}" if digest else ""
+            raise ModelNotFound(f"model '{name.short}'{which} not found")
+        held = self._held_now()
         try:
             listed = self._listed()
         except StoreUnavailable:
@@ -119,7 +121,7 @@ class Store:
             return 0
         self._remove_views(listed)
         own = {self.blobs.path(layer.digest) for layer in manifest.files}
-        unused = self.blobs.unused(self._used(listed), with_partial=False)
+        unused = self.blobs.unused(_used(listed) | held, with_partial=False)
         return _remove([path for path in unused if path in own])
 
     def prune(self, dry_run: bool = False, older_than_seconds: float = 0.0) -> tuple[int, int]:
@@ -132,7 +134,8 @@ class Store:
         """
         newest = time.time() - older_than_seconds if older_than_seconds else math.inf
         unused: dict[Path, int] = {}
-        for path in self.blobs.unused(self._used(self._listed()), with_partial=True):
+        held = self._held_now()
+        for path in self.blobs.unused(held | _used(self._listed()), with_partial=True):
             # What is written may end meanwhile.
             with suppress(FileNotFoundError):
                 status = path.stat()
@@ -181,7 +184,7 @@ class Store:
         """Those of models that are gone."""
         kept = {_view_name(manifest) for manifest in listed}
         kept |= {f"{name}{_ADAPTER}" for name in kept}
-        kept |= {self.blobs.path(digest).name for digest in self._used(listed)}
+        kept |= {self.blobs.path(digest).name for digest in self._held_now() | _used(listed)}
         folders = list(self._views.iterdir()) if self._views.is_dir() else []
         for folder in folders:
             if folder.name not in kept:
@@ -190,9 +193,13 @@ class Store:
     def _is_whole(self, manifest: Manifest) -> bool:
         return all(self.blobs.size(layer.digest) == layer.size_bytes for layer in manifest.files)
 
-    def _used(self, listed: Sequence[Manifest]) -> set[str]:
-        used = {layer.digest for manifest in listed for layer in manifest.files}
-        return used.union(*list(self._held.values()))
+    def _held_now(self) -> set[str]:
+        """Ask before `_listed`: a model that is listed meanwhile is held until then."""
+        return set[str]().union(*list(self._held.values()))
+
+
+def _used(listed: Iterable[Manifest]) -> set[str]:
+    return {layer.digest for manifest in listed for layer in manifest.files}
 
 
 def _view_name(manifest: Manifest) -> str:

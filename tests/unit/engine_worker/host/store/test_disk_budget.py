@@ -130,3 +130,22 @@ def test_files_that_are_written_are_not_pruned(tmp_path: Path) -> None:
     upload.commit()
     assert store.prune() == (1, len(DATA))
     store.close()
+
+
+def test_a_file_that_is_begun_while_others_are_pruned_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, begun = Store(tmp_path), list[PartialBlob]()
+    written = store.blobs._written
+
+    def then_begin() -> set[str]:
+        names = written()
+        begun.append(store.blobs.begin_unknown(digest_of(DATA)))
+        return names
+
+    monkeypatch.setattr(store.blobs, "_written", then_begin)
+    assert store.prune() == (0, 0)
+    begun[0].write(DATA)
+    begun[0].commit()
+    assert store.blobs.size(digest_of(DATA)) == len(DATA)
+    store.close()

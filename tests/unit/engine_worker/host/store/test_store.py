@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from drover.errors import InvalidRequest, ModelNotFound, StoreUnavailable
+from drover.names import ModelName
 from engine_worker.host.store.manifest import FILE, MODEL, Layer, Manifest
 from engine_worker.host.store.manifests import Manifests
 from engine_worker.host.store.store import Store, StoreInUse
@@ -125,6 +127,35 @@ def test_files_that_are_held_stay(store: Store, put_model: PutModel) -> None:
         assert store.delete(name("a")) == len(b"{}")
         assert store.prune() == (0, 0)
     assert store.prune() == (1, len(b"shared"))
+
+
+def test_files_stay_of_a_model_that_is_made_meanwhile(
+    store: Store, put_model: PutModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed, and its files are held no more, after the others have been listed."""
+    put_blob(store, b"shared")
+    entries = store._manifests.entries
+
+    def then_make() -> list[tuple[ModelName, Manifest | None]]:
+        found = list(entries())
+        put_model("made", b"shared")
+        making.close()
+        return found
+
+    making = ExitStack()
+    making.enter_context(store.holding({digest_of(b"shared"), digest_of(b"{}")}))
+    monkeypatch.setattr(store._manifests, "entries", then_make)
+    assert store.prune() == (0, 0)
+    monkeypatch.undo()
+    assert listed(store) == ["made:latest"]
+
+
+def test_only_the_manifest_that_is_meant_is_deleted(store: Store, put_model: PutModel) -> None:
+    old = put_model("a", b"old")
+    put_model("a", b"new")
+    with pytest.raises(ModelNotFound, match=old.digest):
+        store.delete(name("a"), old.digest)
+    assert listed(store) == ["a:latest"]
 
 
 def test_files_that_an_upload_may_need_stay_for_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
