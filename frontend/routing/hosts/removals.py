@@ -45,6 +45,8 @@ class Removals:
         self._changed = ChangeSignal()
         self._was_tried = asyncio.Event()
         self._next_expiry = 0.0
+        self._problems: dict[str, str] = {}
+        """By the stores' ids: why nothing could be deleted there at last, which is logged."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, wait_seconds: float) -> None:
@@ -131,6 +133,7 @@ class Removals:
             for each in self._pending:
                 if each.host in back:
                     due.setdefault(each.host, []).append(each)
+            self._problems = {id_: each for id_, each in self._problems.items() if id_ in due}
             await asyncio.gather(*(self._delete_from(back[id_], removals) for id_, removals in due.items()))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_SECONDS if self._pending else None):
@@ -141,24 +144,32 @@ class Removals:
             try:
                 await self._finish(host, each)
             except Exception as error:  # noqa: BLE001 - else nothing would be deleted until a restart
-                logs.event(
-                    _log,
-                    logging.WARNING,
-                    "a removed model is not deleted yet",
-                    **_fields(each),
-                    host=host.address,
-                    reason=str(error.__cause__ or error),
-                )
+                self._on_problem(host, each, str(error.__cause__ or error))
                 return
+            self._problems.pop(each.host, None)
+
+    def _on_problem(self, host: WatchedHost, removal: Removal, reason: str) -> None:
+        """It is tried again and again: the same reason is logged once."""
+        if self._problems.get(removal.host) != reason:
+            self._problems[removal.host] = reason
+            logs.event(
+                _log,
+                logging.WARNING,
+                "a removed model is not deleted yet",
+                **_fields(removal),
+                host=host.address,
+                reason=reason,
+            )
 
     async def _finish(self, host: WatchedHost, removal: Removal) -> None:
         """Raises StoreUnavailable, and what the host answers."""
 
         def is_there() -> bool:
-            return host.manifest_of(removal.name) == removal.manifest
+            return host.id == removal.host and host.manifest_of(removal.name) == removal.manifest
 
         if is_there():
-            if not await self._rows.claim(removal):
+            if not await self._rows.claim(removal) or not is_there():
+                # Another frontend is at it, or it has changed meanwhile.
                 return
             with suppress(ModelNotFound), boundary():
                 request = host_pb2.DeleteRequest(model=removal.name, manifest=removal.manifest)
@@ -168,6 +179,9 @@ class Removals:
             logs.event(
                 _log, logging.INFO, "a removed model is deleted", **_fields(removal), host=host.address
             )
+        if host.id != removal.host:
+            # Another store is at the address now, and this one is away.
+            return
         async with self._reading:
             await self._rows.end(removal)
             await self._read()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from hashlib import blake2b
+from itertools import repeat
 from typing import TypeVar, cast
 
 import grpc
@@ -95,16 +96,17 @@ class HostStores:
         ready, away = self._hosts.with_name(name_key)
         if not ready and not away:
             raise ModelNotFound(f"model '{name}' not found")
+        # As it is now: it may change while the rows are written.
+        removals = [_removal(host, name_key) for host in ready]
         if away:
             await self._removals.add([_removal(host, name_key) for host in away])
-        failures = await asyncio.gather(*(self._delete_from(host, name, name_key) for host in ready))
+        failures = await asyncio.gather(*map(self._delete_from, ready, repeat(name), removals))
         for failure in filter(None, failures):
             raise failure
         await self._hosts.wait_for(lambda: not self._hosts.is_listed(name_key))
 
-    async def _delete_from(self, host: WatchedHost, name: str, name_key: str) -> DroverError | None:
+    async def _delete_from(self, host: WatchedHost, name: str, removal: Removal) -> DroverError | None:
         """The host's error. One that is lost meanwhile is away, as others are."""
-        removal = _removal(host, name_key)
         try:
             with boundary():
                 await host.stub.Delete(host_pb2.DeleteRequest(model=name), timeout=_ANSWER_SECONDS)
@@ -219,13 +221,15 @@ def _removal(host: WatchedHost, name_key: str) -> Removal:
 
 
 async def _write_blob(call: BlobCall, digest: str, data: AsyncGenerator[bytes, None]) -> None:
-    """Raises what `data` raises. Failed writes are not reported here: the call has the status."""
+    """Raises what `data` raises, StoreUnavailable if the host takes no more. Failed writes are not reported
+    here: the call has the status.
+    """
     async with aclosing(data):
         with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            await call.write(host_pb2.BlobPart(digest=digest))
+            await _write(call, host_pb2.BlobPart(digest=digest))
             async for chunk in data:
                 for begin in range(0, len(chunk), _PIECE_BYTES):
-                    await call.write(host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES]))
+                    await _write(call, host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES]))
             await call.done_writing()
 
 

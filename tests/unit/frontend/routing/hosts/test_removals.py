@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,17 @@ import pytest
 from drover.errors import ModelNotFound, NoWorkerReady, StoreUnavailable
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
+from engine_worker.host.store.manifest import Manifest
+from engine_worker.host.store.manifests import Manifests
+from frontend.database.database import Database
 from frontend.routing.discovery.static import Static
 from frontend.routing.fleet import Fleet
 from frontend.routing.hosts import removals as removals_module
 from frontend.routing.hosts.hosts import Hosts
-from frontend.routing.hosts.removal_rows import Removal
+from frontend.routing.hosts.removal_rows import Removal, RemovalRows
+from frontend.routing.hosts.removals import Removals
 from frontend.routing.hosts.stores import HostStores
+from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from tests.support.hosts import hosting, put_simulated
 from tests.support.processes import free_port
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
@@ -151,14 +156,73 @@ async def test_a_host_that_is_lost_in_mid_removal_is_away() -> None:
     hosts.start()
     try:
         await hosts.wait_known()
-        models = [host_pb2.StoredModel(card=pb.Model(names=["one:latest"], manifest="sha256:1"))]
         async with stores_of(hosts) as stores:
-            hosts.all[0].update(host_pb2.HostState(id="a", stored=host_pb2.StoredModels(models=models)))
+            hosts.all[0].update(_state("a", "sha256:1"))
             await stores.delete("one", ONE)
             assert not stores.has(ONE)
             assert hosts.all[0].manifest_of(ONE) == "sha256:1"
     finally:
         await hosts.stop()
+
+
+async def test_a_model_that_goes_while_rows_are_written_is_known_by_its_manifest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row without one would be for whatever the name has then."""
+    hosts = Hosts([Static(["127.0.0.1:1", "127.0.0.1:2"])])
+    hosts.start()
+    add, added = RemovalRows.add, list[Removal]()
+    try:
+        await hosts.wait_known()
+        away, there = hosts.all
+
+        async def then_remove(rows: RemovalRows, removals: Sequence[Removal]) -> None:
+            added.extend(removals)
+            await add(rows, removals)
+            there.update(_state("there"))
+
+        monkeypatch.setattr(RemovalRows, "add", then_remove)
+        async with stores_of(hosts) as stores:
+            away.update(_state("away", "sha256:1"))
+            away._on_lost("it restarts")
+            there.update(_state("there", "sha256:2"))
+            await stores.delete("one", ONE)
+    finally:
+        await hosts.stop()
+    assert added == [Removal("away", ONE, "sha256:1"), Removal("there", ONE, "sha256:2")]
+
+
+def _state(store: str, *manifests: str) -> host_pb2.HostState:
+    models = [host_pb2.StoredModel(card=pb.Model(names=["one:latest"], manifest=each)) for each in manifests]
+    return host_pb2.HostState(id=store, stored=host_pb2.StoredModels(models=models))
+
+
+async def test_another_store_at_the_address_is_not_meant(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has the same model, and comes while the row is claimed."""
+    host = WatchedHost("127.0.0.1:1", HostEvents(lambda: None, lambda: None, lambda *_: None))
+    removal, rows = Removal("a", ONE, "sha256:1"), RemovalRows(database, 60)
+    removals = Removals(rows, Hosts([]), 1)
+    await removals.add([removal])
+    host.update(_state("a", "sha256:1"))
+
+    async def come(rows: RemovalRows, removal: Removal) -> bool:
+        host.update(_state("b", "sha256:1"))
+        return True
+
+    async def fail(rows: RemovalRows, removal: Removal) -> bool:
+        raise StoreUnavailable("it is away")
+
+    monkeypatch.setattr(RemovalRows, "claim", fail)
+    for _ in range(2):
+        await removals._delete_from(host, [removal])
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    monkeypatch.setattr(RemovalRows, "claim", come)
+    for _ in range(2):
+        # Where the host were asked it would fail: nothing listens there.
+        await removals._finish(host, removal)
+    assert (await rows.after(-1)).rows == [removal]
 
 
 async def test_one_store_at_two_addresses(tmp_path: Path) -> None:
@@ -173,14 +237,22 @@ async def test_one_store_at_two_addresses(tmp_path: Path) -> None:
 
 
 async def test_a_host_deletes_only_the_manifest_that_is_meant(tmp_path: Path) -> None:
-    put_simulated(tmp_path / "store", ["one"])
+    put_simulated(tmp_path / "store", ["one", "two"])
     async with hosting(tmp_path / "store") as host, fleet_of(host.address) as fleet:
         (watched,) = fleet.hosts.all
-        with pytest.raises(Exception, match="another manifest"):
+        with pytest.raises(Exception, match="sha256:0 not found"):
             await watched.stub.Delete(host_pb2.DeleteRequest(model="one", manifest="sha256:0"))
         assert fleet.find(name("one")) is not None
         meant = host_pb2.DeleteRequest(model=ONE, manifest=watched.manifest_of(ONE))
         assert (await watched.stub.Delete(meant)).freed_bytes > 0
+
+        # One that is made anew, before the host has read its store again.
+        old = host_pb2.DeleteRequest(model="two", manifest=watched.manifest_of(name("two").key))
+        made, manifests = Manifest([]), Manifests(tmp_path / "store" / "manifests")
+        manifests.put(name("two"), made)
+        with pytest.raises(Exception, match="not found"):
+            await watched.stub.Delete(old)
+        assert manifests.find(name("two")) == made
 
 
 async def test_a_new_model_of_the_name_comes_after_the_deletion(
