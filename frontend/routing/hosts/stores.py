@@ -31,6 +31,8 @@ _ANSWER_SECONDS = 30.0
 _AWAY_SECONDS = 10.0
 _UPLOADS = "uploads"
 _PIECE_BYTES = 1024 * 1024
+# How long a host may take for a piece of an upload.
+_WRITE_SECONDS = 60.0
 BlobCall = grpc.aio.StreamUnaryCall[host_pb2.BlobPart, host_pb2.PutBlobResponse]
 Request = TypeVar("Request")
 Message = TypeVar("Message")
@@ -231,6 +233,21 @@ async def _write_blob(call: BlobCall, digest: str, data: AsyncGenerator[bytes, N
                 for begin in range(0, len(chunk), _PIECE_BYTES):
                     await _write(call, host_pb2.BlobPart(data=chunk[begin : begin + _PIECE_BYTES]))
             await call.done_writing()
+
+
+async def _write(call: BlobCall, part: host_pb2.BlobPart) -> None:
+    """A host whose disk hangs would keep the client for ever, whose end is seen only where it is read."""
+    limit = asyncio.timeout(_WRITE_SECONDS)
+    try:
+        async with limit:
+            await call.write(part)
+    except (TimeoutError, asyncio.CancelledError):
+        # The call is cancelled with its write, and its end cancels this task.
+        if not limit.expired():
+            raise
+        raise StoreUnavailable(
+            f"the worker host took nothing of the upload for {_WRITE_SECONDS:g} s, please try again"
+        ) from None
 
 
 async def _messages(call: grpc.aio.UnaryStreamCall[Request, Message]) -> AsyncGenerator[Message, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ import pytest
 from drover.errors import DroverError, InvalidRequest, ModelNotFound, StoreFull, StoreUnavailable
 from drover.v1 import host_pb2
 from engine_worker.host.store import received
+from engine_worker.host.store.store import Store
 from frontend.routing.fleet import Fleet
+from frontend.routing.hosts import stores as stores_module
 from tests.support.hosts import hosting, put_simulated
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
@@ -75,20 +77,21 @@ async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
 
 
 class _Endless:
-    """Data that do not end by themselves, and whether they were closed."""
+    """Data that do not end by themselves, and whether they are read now."""
 
     def __init__(self, first: bytes, *, then: DroverError | None = None) -> None:
         self._first, self._then = first, then
-        self.is_closed = False
+        self.is_open = False
 
     async def data(self) -> AsyncGenerator[bytes, None]:
+        self.is_open = True
         try:
             yield self._first
             if self._then is not None:
                 raise self._then
             await asyncio.Event().wait()
         finally:
-            self.is_closed = True
+            self.is_open = False
 
 
 async def test_an_upload_that_breaks_fails_with_its_own_reason(fleet: Fleet) -> None:
@@ -102,14 +105,14 @@ async def test_an_upload_that_breaks_fails_with_its_own_reason(fleet: Fleet) -> 
 
 
 async def test_a_client_that_leaves_ends_its_upload(fleet: Fleet) -> None:
-    endless, before = _Endless(b"12"), asyncio.all_tasks()
+    endless = _Endless(b"12")
     async with stores_of(fleet.hosts) as stores:
         upload = asyncio.create_task(stores.put_blob(digest_of(b"12345"), endless.data()))
-        await until(lambda: len(asyncio.all_tasks()) > len(before) + 3, SECONDS, "it is sent")
+        await until(lambda: endless.is_open, SECONDS, "it is sent")
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):
             await upload
-        assert endless.is_closed
+        assert not endless.is_open
 
 
 async def test_a_file_that_the_host_has_is_not_read(fleet: Fleet) -> None:
@@ -119,7 +122,7 @@ async def test_a_file_that_the_host_has_is_not_read(fleet: Fleet) -> None:
         assert await stores.put_blob(digest_of(b"12345"), _data(b"12345"))
         async with asyncio.timeout(SECONDS):
             assert not await stores.put_blob(digest_of(b"12345"), endless.data())
-        assert endless.is_closed
+        assert not endless.is_open
 
 
 @pytest.mark.parametrize("mib", [3, 80], ids=["read by the host", "cut off by the host"])
@@ -148,4 +151,20 @@ async def test_a_host_that_leaves_in_mid_upload(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="ended the upload"):
             async with asyncio.timeout(SECONDS):
                 await upload
-        assert endless.is_closed
+        assert not endless.is_open
+
+
+async def test_a_host_that_takes_no_more_of_an_upload(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose disk hangs. The client would wait for ever."""
+
+    async def stay(store: Store, parts: AsyncGenerator[host_pb2.BlobPart, None]) -> bool:
+        async with aclosing(parts):
+            await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr("engine_worker.host.service.receive_blob", stay)
+    monkeypatch.setattr(stores_module, "_WRITE_SECONDS", 0.2)
+    async with stores_of(fleet.hosts) as stores:
+        with pytest.raises(StoreUnavailable, match="took nothing"):
+            async with asyncio.timeout(SECONDS):
+                await stores.put_blob(digest_of(b"12345"), _data(*[bytes(_MIB)] * 64))
