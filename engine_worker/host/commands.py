@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable
+from contextlib import suppress
 
 import grpc
 
@@ -83,10 +84,11 @@ def _parser() -> ArgumentParser:
 
 
 def _hours(text: str) -> float:
-    hours = float(text)
-    if not 0 <= hours < _MAX_HOURS:
-        raise ArgumentTypeError(f"{text} is no number of hours")
-    return hours
+    with suppress(ValueError):
+        hours = float(text)
+        if 0 <= hours < _MAX_HOURS:
+            return hours
+    raise ArgumentTypeError(f"{text[:100]!r} is no number of hours")
 
 
 def _failed(problem: str) -> int:

@@ -125,7 +125,7 @@ async def test_a_model_that_only_a_host_away_has_can_be_removed(start: Start, tm
         return await names(other) == ["two:latest"]
 
     async with (
-        hosting(tmp_path / "store") as host,
+        hosting(tmp_path / "store", "--sources", "none") as host,
         start(host.address) as client,
         start(host.address) as other,
     ):
