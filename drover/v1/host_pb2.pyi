@@ -571,13 +571,15 @@ class CreateRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
-    FROM_FIELD_NUMBER: _builtins.int
+    COPY_OF_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
     SYSTEM_FIELD_NUMBER: _builtins.int
     LICENSES_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
     MESSAGES_JSON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
+    copy_of: _builtins.str
+    """A model of the store: it becomes the same model under this name, in place of all other fields."""
     template: _builtins.str
     system: _builtins.str
     parameters_json: _builtins.str
@@ -600,6 +602,7 @@ class CreateRequest(_message.Message):
         model: _builtins.str = ...,
         files: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         adapters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        copy_of: _builtins.str = ...,
         template: _builtins.str = ...,
         system: _builtins.str = ...,
         licenses: _abc.Iterable[_builtins.str] | None = ...,
@@ -608,7 +611,7 @@ class CreateRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "files", b"files", "from", b"from", "licenses", b"licenses", "messages_json", b"messages_json", "model", b"model", "parameters_json", b"parameters_json", "system", b"system", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "copy_of", b"copy_of", "files", b"files", "licenses", b"licenses", "messages_json", b"messages_json", "model", b"model", "parameters_json", b"parameters_json", "system", b"system", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -143,7 +143,7 @@ class HostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Create(self, request, context):
-        """Makes a model of blobs in the store.
+        """Makes a model of blobs in the store, or a copy of one that is there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

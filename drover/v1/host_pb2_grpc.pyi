@@ -57,7 +57,7 @@ class HostStub:
     Push: _grpc.UnaryStreamMultiCallable[_host_pb2.PushRequest, _host_pb2.Progress]
     """Uploads a model of the store to a registry."""
     Create: _grpc.UnaryStreamMultiCallable[_host_pb2.CreateRequest, _host_pb2.Progress]
-    """Makes a model of blobs in the store."""
+    """Makes a model of blobs in the store, or a copy of one that is there."""
     Delete: _grpc.UnaryUnaryMultiCallable[_host_pb2.DeleteRequest, _host_pb2.DeleteResponse]
     """Removes a model from the store; its worker drains. NOT_FOUND (reason ModelNotFound)."""
     FindBlob: _grpc.UnaryUnaryMultiCallable[_host_pb2.FindBlobRequest, _host_pb2.FindBlobResponse]
@@ -90,7 +90,7 @@ class HostAsyncStub(HostStub):
     Push: _aio.UnaryStreamMultiCallable[_host_pb2.PushRequest, _host_pb2.Progress]  # type: ignore[assignment]
     """Uploads a model of the store to a registry."""
     Create: _aio.UnaryStreamMultiCallable[_host_pb2.CreateRequest, _host_pb2.Progress]  # type: ignore[assignment]
-    """Makes a model of blobs in the store."""
+    """Makes a model of blobs in the store, or a copy of one that is there."""
     Delete: _aio.UnaryUnaryMultiCallable[_host_pb2.DeleteRequest, _host_pb2.DeleteResponse]  # type: ignore[assignment]
     """Removes a model from the store; its worker drains. NOT_FOUND (reason ModelNotFound)."""
     FindBlob: _aio.UnaryUnaryMultiCallable[_host_pb2.FindBlobRequest, _host_pb2.FindBlobResponse]  # type: ignore[assignment]
@@ -162,7 +162,7 @@ class HostServicer(metaclass=_abc_1.ABCMeta):
         request: _host_pb2.CreateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_host_pb2.Progress], _abc.AsyncIterator[_host_pb2.Progress]]:
-        """Makes a model of blobs in the store."""
+        """Makes a model of blobs in the store, or a copy of one that is there."""
 
     @_abc_1.abstractmethod
     def Delete(

@@ -156,6 +156,25 @@ def test_a_model_of_uploaded_files_is_pushed_and_pulled_again(
     assert again.status == "success"
 
 
+def test_a_copy_is_pushed_and_stays_without_the_first_one(
+    client: ollama.Client, tmp_path: Path, gguf: bytes
+) -> None:
+    """`ollama cp mine registry/team/mine`, `ollama push`, and a renamed model: `cp`, then `rm`."""
+    path, copied = tmp_path / "tiny.gguf", "registry.example/team/copied:latest"
+    path.write_bytes(gguf)
+    client.create("first", files={"tiny.gguf": client.create_blob(path)}, system="Be kind.")
+    assert client.copy("first", copied).status == "success"
+    assert client.delete("first").status == "success"
+    assert {"first:latest", copied} & names(client) == {copied}
+    shown = client.show(copied)
+    assert shown.details is not None
+    assert not shown.details.parent_model
+    assert client.generate(copied, "Hello", options={"num_predict": 4}).eval_count == 4
+    assert client.push(copied).status == "success"
+    client.delete(copied)
+    assert copied not in names(client)
+
+
 def test_pulls_and_pushes_that_are_refused(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="file does not exist"):
         client.pull("tiny:unknown")

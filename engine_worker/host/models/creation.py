@@ -49,7 +49,11 @@ class Creation:
     readers: Sequence[Reader]
 
     def create(self, name: ModelName, request: host_pb2.CreateRequest) -> Manifest:
-        """Raises InvalidRequest for files that make no model, StoreUnavailable."""
+        """Raises InvalidRequest for files that make no model, ModelNotFound for a copy of none,
+        StoreUnavailable.
+        """
+        if request.copy_of:
+            return self._copy(name, request.copy_of)
         files = set(filter(is_digest, {*request.files.values(), *request.adapters.values()}))
         with self.store.holding(files):
             adapter = self._adapter(request.adapters)
@@ -57,6 +61,18 @@ class Creation:
             manifest = Manifest(layers, self.store.put_config(layers))
             files |= {layer.digest for layer in manifest.files}
             self.check(name, manifest)
+            self.store.put(name, manifest)
+        return manifest
+
+    def _copy(self, name: ModelName, text: str) -> Manifest:
+        """Both have the same files, and stay when the other is removed."""
+        source = ModelName.parse(text)
+        if source is None:
+            raise InvalidRequest(f"{text[:200]!r} is no model name")
+        files: set[str] = set()
+        with self.store.holding(files):
+            manifest = self.store.find(source)
+            files |= {layer.digest for layer in manifest.files}
             self.store.put(name, manifest)
         return manifest
 

@@ -129,12 +129,22 @@ class Management:
         if source.key == destination.key:
             # As upstream, even where there is no such model.
             return Response()
-        self._check_free(request.destination)
+        if not self.stores.has(destination.key):
+            self._check_free(request.destination)
         origin = await self.catalog.find_first([source], fresh=True)
         if origin is None:
             raise ModelNotFound(f'model "{request.source}" not found')
-        await self._put(copy_of(origin, destination))
+        if self._is_of_a_store(origin):
+            # A model of its own: it stays when the first one is removed, and can be pushed.
+            self.catalog.check_permitted(destination, "overwrite")
+            await self.stores.copy(origin.name.short, origin.name.key, destination.short, destination.key)
+        else:
+            await self._put(copy_of(origin, destination))
         return Response()
+
+    def _is_of_a_store(self, model: CatalogModel) -> bool:
+        derived = model.preset is not None or model.virtual is not None
+        return not derived and bool(model.info.manifest) and self.stores.has(model.name.key)
 
     async def delete(self, http: Request) -> Response:
         request = await read_json(http, self.settings, read_delete)

@@ -90,6 +90,29 @@ class HostStores:
         async for step in self._until_listed(_messages(call), name_key):
             yield step
 
+    async def copy(self, source: str, source_key: str, name: str, name_key: str) -> None:
+        """On every host that has the newest model `source` and can be reached. Raises ModelNotFound, and
+        what a host answers if none has made it.
+        """
+        await self._holder(source, source_key)
+        request = host_pb2.CreateRequest(model=name, copy_of=source)
+        holders = self._holders(source_key)
+        failures = await asyncio.gather(*(self._copy_on(host, request, name_key) for host in holders))
+        if None not in failures:
+            raise next(filter(None, failures), self._unreachable(source, source_key))
+
+    async def _copy_on(
+        self, host: WatchedHost, request: host_pb2.CreateRequest, name_key: str
+    ) -> DroverError | None:
+        """The host's error."""
+        try:
+            await self._removals.settle(host, name_key)
+            async for _ in self._until_listed(_messages(host.stub.Create(request)), name_key):
+                pass
+        except DroverError as error:
+            return error
+        return None
+
     async def delete(self, name: str, name_key: str) -> None:
         """From every store: of hosts that are away once they are back. Raises ModelNotFound, and what a host
         answers, after it is deleted from the others; StoreUnavailable if hosts are away and the database is

@@ -20,7 +20,7 @@ from tests.support.hosts import hosting, put_simulated
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
-from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, stores_of
+from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, stores_of
 
 _MIB = 1024 * 1024
 
@@ -67,6 +67,25 @@ async def test_stores_take_files_and_delete_models(fleet: Fleet, tmp_path: Path)
         assert not stores.has(name("made").key)
         with pytest.raises(ModelNotFound):
             await stores.delete("made", name("made").key)
+
+
+async def test_a_copy_is_a_model_of_every_host_that_has_the_first(tmp_path: Path) -> None:
+    async with AsyncExitStack() as owned:
+        addresses = []
+        for number, models in enumerate((["one"], ["one"], ["two"])):
+            store = tmp_path / f"store-{number}"
+            put_simulated(store, models)
+            addresses.append((await owned.enter_async_context(hosting(store))).address)
+        fleet = await owned.enter_async_context(fleet_of(*addresses))
+        stores = await owned.enter_async_context(stores_of(fleet.hosts))
+        await stores.copy("one", name("one").key, "again:v1", name("again:v1").key)
+        with_copy = fleet.hosts.with_name(name("again:v1").key)[0]
+        assert {host.address for host in with_copy} == set(addresses[:2])
+        await stores.delete("one", name("one").key)
+        assert stores.has(name("again:v1").key)
+        assert (await generate(fleet, "again:v1")).completion_tokens == 3
+        with pytest.raises(ModelNotFound):
+            await stores.copy("one", name("one").key, "third", name("third").key)
 
 
 async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
