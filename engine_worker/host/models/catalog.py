@@ -163,7 +163,16 @@ class Catalog:
 
     def _read_once(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
         known = (name.full, manifest.digest)
-        return self._read[known] if known in self._read else self._try_to_read(name, manifest)
+        model = self._read[known] if known in self._read else self._try_to_read(name, manifest)
+        if model is None:
+            return None
+        modified_ns = self._store.modified_unix_ns(name)
+        if model.card.modified_unix_ns == modified_ns:
+            return model
+        card = pb.Model()
+        card.CopyFrom(model.card)
+        card.modified_unix_ns = modified_ns
+        return replace(model, card=card)
 
     def _try_to_read(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
         """None, with a log line, for a model whose files cannot be used."""

@@ -31,6 +31,14 @@ class Manifests:
         path = self._path_of(name)
         return None if path is None else _read(path)
 
+    def written_unix_ns(self, name: ModelName) -> int:
+        """When the name got its manifest; 0 without one."""
+        path = self._path_of(name)
+        try:
+            return path.stat().st_mtime_ns if path is not None else 0
+        except OSError:
+            return 0
+
     def all(self) -> Iterator[tuple[ModelName, Manifest]]:
         """Every model whose manifest can be read."""
         return ((name, manifest) for name, manifest in self.entries() if manifest is not None)

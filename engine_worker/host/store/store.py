@@ -74,6 +74,10 @@ class Store:
         """Those whose files are all there, with the sizes that their manifests say."""
         return [(name, manifest) for name, manifest in self._manifests.all() if self._is_whole(manifest)]
 
+    def modified_unix_ns(self, name: ModelName) -> int:
+        """When the model was made, copied or pulled last, which its files may be older than."""
+        return self._manifests.written_unix_ns(name)
+
     def find(self, name: ModelName) -> Manifest:
         """Raises ModelNotFound."""
         manifest = self._manifests.find(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_of_names_for_one_manifest_the_pinned_one_counts(store: Store, tmp_path:
     found = catalog.with_key(catalog.find(name("a")).key)
     assert found is not None
     assert (found.name.short, found.is_pinned) == ("b:latest", True)
+
+
+def test_a_model_is_as_old_as_its_manifest(store: Store, tmp_path: Path) -> None:
+    """Its files may be older: then another host's model of the name would count as newer."""
+    put(store, "a", SIMULATED, text_of())
+    catalog = Catalog(store, [SimulatedReader(store)], LoadRecords(tmp_path / "loads"))
+    (path,) = (each for each in (tmp_path / "store" / "manifests").rglob("*") if each.is_file())
+    for seconds in (1_000, 2_000):
+        os.utime(path, (seconds, seconds))
+        catalog.refresh()
+        assert catalog.card(catalog.find(name("a"))).modified_unix_ns == seconds * 10**9
+    made = catalog.find(name("a"))
+    catalog.refresh()
+    assert catalog.find(name("a")) is made
 
 
 def test_records_of_loads_go_with_their_models(store: Store, tmp_path: Path) -> None:
