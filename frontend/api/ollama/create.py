@@ -222,7 +222,10 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 def check_quantize(request: CreateRequest) -> None:
     if request.quantize or request.quantization:
-        raise InvalidOption("quantization is only supported for F16, BF16 and F32 models")
+        raise InvalidOption(
+            "quantization is only supported for F16, BF16 and F32 models, and not by this server: quantize "
+            "the GGUF file before (llama.cpp has llama-quantize for that), and create the model of the result"
+        )
 
 
 def licenses_of(value: Json) -> list[str]:

@@ -135,7 +135,9 @@ async def test_a_presets_capabilities_are_those_of_its_template(frontend: Fronte
         (
             {"model": "t", "from": "m", "quantize": "q4_0"},
             500,
-            "quantization is only supported for F16, BF16 and F32 models",
+            "quantization is only supported for F16, BF16 and F32 models, and not by this server: quantize "
+            "the GGUF file before (llama.cpp has llama-quantize for that), and create the model of the "
+            "result",
         ),
         (
             {"model": "t", "files": 1},
