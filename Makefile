@@ -36,7 +36,7 @@ STACK = $(if $(wildcard $(PY)),$(PY),python3) -m scripts.stack
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
-serve: .venv/.serve ## one worker and one frontend on this machine (PORT, ENGINE, MODEL)
+serve: .venv/.serve ## a frontend with a worker host, or with one worker of MODEL or ENGINE=sglang (PORT)
 	@set -e; worker='$(PY)'; \
 	if [ '$(ENGINE)' = sglang ]; then \
 	  worker="$(SGLANG_PY)"; [ -n '$(MODEL)' ] || "$$worker" -m scripts.model; \

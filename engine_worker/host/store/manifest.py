@@ -35,7 +35,6 @@ SYSTEM = f"{_OLLAMA}system"
 PARAMETERS = f"{_OLLAMA}params"
 MESSAGES = f"{_OLLAMA}messages"
 LICENSE = f"{_OLLAMA}license"
-PROJECTOR = f"{_OLLAMA}projector"
 # A chat template in Jinja, which Ollama's layers have no kind for.
 JINJA = "application/vnd.drover.template.jinja"
 # A file of a folder in Hugging Face's layout; its name is the layer's title.
