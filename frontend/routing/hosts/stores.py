@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing, suppress
 from hashlib import blake2b
 from itertools import repeat
@@ -83,8 +83,8 @@ class HostStores:
     async def create(
         self, request: host_pb2.CreateRequest, name_key: str
     ) -> AsyncGenerator[host_pb2.Progress, None]:
-        """On the host that takes uploads."""
-        host = self._upload_host()
+        """On the host that has the files."""
+        host = await self._host_with({*request.files.values(), *request.adapters.values()})
         await self._removals.settle(host, name_key)
         call = host.stub.Create(request)
         async for step in self._until_listed(_messages(call), name_key):
@@ -231,6 +231,22 @@ class HostStores:
         if not self.has(name_key):
             return ModelNotFound(f"model '{name}' not found")
         return NoWorkerReady(f"no worker host that has '{name}' can be reached right now, please try again")
+
+    async def _host_with(self, digests: Collection[str]) -> WatchedHost:
+        """The host that takes uploads, unless another one took these: hosts may have joined or left since."""
+        usual = self._upload_host()
+        for host in sorted(self._ready(), key=lambda each: each is not usual):
+            if all(await asyncio.gather(*(self._has_blob(host, digest) for digest in digests))):
+                return host
+        return usual
+
+    async def _has_blob(self, host: WatchedHost, digest: str) -> bool:
+        try:
+            with boundary():
+                request = host_pb2.FindBlobRequest(digest=digest)
+                return read(await host.stub.FindBlob(request, timeout=_ANSWER_SECONDS)).found
+        except DroverError:
+            return False
 
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""

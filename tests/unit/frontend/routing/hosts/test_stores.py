@@ -88,6 +88,25 @@ async def test_a_copy_is_a_model_of_every_host_that_has_the_first(tmp_path: Path
             await stores.copy("one", name("one").key, "third", name("third").key)
 
 
+async def test_files_that_were_uploaded_before_another_host_joined(tmp_path: Path) -> None:
+    """Which host takes uploads depends on those that are there."""
+    write_sentencepiece_gguf(tmp_path / "tiny.gguf")
+    gguf = (tmp_path / "tiny.gguf").read_bytes()
+    wanted = host_pb2.CreateRequest(model="made", files={"a.gguf": digest_of(gguf)})
+    async with AsyncExitStack() as owned:
+        hosts = [await owned.enter_async_context(hosting(tmp_path / f"{each}")) for each in range(2)]
+        fleet = await owned.enter_async_context(fleet_of(*(host.address for host in hosts)))
+        stores = await owned.enter_async_context(stores_of(fleet.hosts))
+        await until(lambda: all(host.is_ready for host in fleet.hosts.all), SECONDS, "both are known")
+        (other,) = (host for host in fleet.hosts.all if host is not stores._upload_host())
+        before = await owned.enter_async_context(fleet_of(other.address))
+        alone = await owned.enter_async_context(stores_of(before.hosts))
+        assert await alone.put_blob(digest_of(gguf), _data(gguf))
+        steps = [step.status async for step in stores.create(wanted, name("made").key)]
+        assert steps[-1] == "success"
+        assert [host.address for host in fleet.hosts.with_name(name("made").key)[0]] == [other.address]
+
+
 async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
     async with stores_of(fleet.hosts) as stores:
         steps = stores.pull("evil.example/a/b", "key", insecure=False)
