@@ -305,8 +305,8 @@ class Demands(_message.Message):
     def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Demand]: ...
     @_builtins.property
     def only_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Digests of second replicas of this host whose models no other host has in memory any more: they are first ones
-        from now on, and end with their keep-alive.
+        """Digests of second replicas of this host that are first ones from now on, and end with their keep-alive: no other
+        host has a first one of the model any more.
         """
 
     def __init__(

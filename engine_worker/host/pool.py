@@ -153,7 +153,7 @@ class Pool:
         self.notify()
 
     def keep_replicas(self, keys: Iterable[str]) -> None:
-        """They are no second replicas any more: no other host has the model in memory."""
+        """They are no second replicas any more: no other host has a first one of the model."""
         for key in keys:
             if (child := self.children.get(key)) is not None:
                 child.place = replace(child.place, is_extra=False)

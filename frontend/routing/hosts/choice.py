@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from drover.v1 import host_pb2
@@ -33,6 +33,24 @@ def ranked(hosts: Iterable[WatchedHost], key: str, pending: Pending) -> Sequence
 def is_better(one: WatchedHost, other: WatchedHost, key: str, pending: Pending) -> bool:
     """Whether `one` belongs to a better class than `other`, and not only before it in the order."""
     return _rank(one, key, pending.get(one, 0))[0] < _rank(other, key, pending.get(other, 0))[0]
+
+
+def only_replicas(host: WatchedHost, hosts: Iterable[WatchedHost]) -> frozenset[str]:
+    """Of its second replicas those that are first ones from now on: no host has a first one of the model, and
+    of those with a second one it is the first in the order of their ids.
+    """
+    own = frozenset(key for key, is_extra in _replicas(host) if is_extra)
+    if not own:
+        return own
+    others = (each for each in hosts if each is not host)
+    return own.difference(
+        key for each in others for key, is_extra in _replicas(each) if not is_extra or each.id < host.id
+    )
+
+
+def _replicas(host: WatchedHost) -> Iterator[tuple[str, bool]]:
+    """The models in its memory that do not drain, and whether each is a second replica."""
+    return ((key, child.extra) for key, child in host.children.items() if child.state in _HERE)
 
 
 def _rank(host: WatchedHost, key: str, pending: int) -> tuple[int, int, bytes]:

@@ -14,7 +14,7 @@ from drover.errors import DroverError, NoWorkerReady
 from drover.v1 import host_pb2
 from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery.base import Discovery
-from frontend.routing.hosts.choice import Pending, is_better, ranked
+from frontend.routing.hosts.choice import Pending, is_better, only_replicas, ranked
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from frontend.routing.managed_worker import log_task_failure
 from frontend.routing.served_model import ServedModel
@@ -25,6 +25,8 @@ _FAILED_SECONDS = 10.0
 _REPLICA_AFTER_SECONDS = 3.0
 _POLL_SECONDS = 0.5
 _SETTLE_SECONDS = 2.0
+# How long what a lost host had in memory counts: it may only be reached anew.
+_LOST_SECONDS = 10.0
 # Of hosts that discovery has removed.
 _REMEMBERED_SECONDS = 600.0
 _MAX_REMEMBERED = 64
@@ -308,18 +310,14 @@ class Hosts:
                     )
             self._assigned = {key: host for key, host in self._assigned.items() if key in waiting}
             self._loaded_since = {key: at for key, at in self._loaded_since.items() if key in waiting}
+            is_settled = all(map(_is_settled, demands))
             for host, wanted in demands.items():
-                host.want(wanted, self._only_replicas(host))
+                host.want(wanted, only_replicas(host, demands) if is_settled else frozenset())
             try:
-                async with asyncio.timeout(_POLL_SECONDS if waiting else None):
+                async with asyncio.timeout(None if is_settled and not waiting else _POLL_SECONDS):
                     await self._queue_changed.wait()
             except TimeoutError:
                 pass
-
-    def _only_replicas(self, host: WatchedHost) -> frozenset[str]:
-        """Of its second replicas those whose models are in no other host's memory."""
-        extra = {key for key, child in host.children.items() if child.extra}
-        return frozenset(extra.difference(*(each.children for each in self.all if each is not host)))
 
     def _chosen(self, key: str, waiting: Waiting) -> Iterable[tuple[WatchedHost, bool]]:
         """The host that loads the model, which stays the same while it can; and one for a second replica. One
@@ -357,3 +355,8 @@ class Hosts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(log_task_failure)
+
+
+def _is_settled(host: WatchedHost) -> bool:
+    """Whether what it has in memory is known, or does not count any more."""
+    return host.is_known.is_set() and (host.state is not None or not host.is_away_for(_LOST_SECONDS))

@@ -146,8 +146,8 @@ class WatchedHost:
     def want(
         self, demands: Mapping[str, host_pb2.Demand], only_replicas: Collection[str] = frozenset()
     ) -> None:
-        """The models that this frontend waits for there, complete, and second replicas that have become the
-        only ones. How long it has waited is sent when that changes, and to a host that is reached anew.
+        """The models that this frontend waits for there, complete, and second replicas that are to be
+        first ones. How long it has waited is sent when that changes, and to a host that is reached anew.
         """
         before, self._demands = self._demands, demands
         has_changed = only_replicas != self._only_replicas

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.hosts import hosts as hosts_module
-from frontend.routing.hosts.choice import is_better, ranked
+from frontend.routing.hosts.choice import is_better, only_replicas, ranked
 from frontend.routing.hosts.hosts import Hosts, Waiting
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from tests.support.waiting import until
@@ -34,9 +35,12 @@ def host(name: str, *children: host_pb2.Child, budget: int = 20, **fields: objec
     return made
 
 
-def child(key: str = "sha256:other", busy: bool = False, state: int = host_pb2.Child.READY) -> host_pb2.Child:
+def child(
+    key: str = "sha256:other", busy: bool = False, state: int = host_pb2.Child.READY, extra: bool = False
+) -> host_pb2.Child:
     return host_pb2.Child(
         digest=key,
+        extra=extra,
         address="127.0.0.1:1",
         busy=busy,
         memory_bytes=SIZE,
@@ -123,3 +127,38 @@ async def test_a_second_replica_is_for_a_queue_that_lasts_after_the_load(
     one.update(host_pb2.HostState(id="one", budget_bytes=20))
     assert [is_extra for _, is_extra in asked(20, 0)] == [False]
     assert asked(20, 1) == []
+
+
+async def test_one_of_several_second_replicas_becomes_the_first() -> None:
+    """If both stayed second ones, both would end."""
+    first = host("c", child(KEY))
+    two, other = host("a", child(KEY, extra=True)), host("b", child(KEY, extra=True), child(extra=True))
+    hosts = [other, first, two]
+    assert [only_replicas(each, hosts) for each in hosts] == [{"sha256:other"}, set(), set()]
+    first.update(host_pb2.HostState(id="c", children=[child(KEY, state=host_pb2.Child.DRAINING)]))
+    assert [only_replicas(each, hosts) for each in hosts] == [{"sha256:other"}, set(), {KEY}]
+    two.update(host_pb2.HostState(id="a", children=[child(KEY, state=host_pb2.Child.DRAINING, extra=True)]))
+    assert only_replicas(other, hosts) == {"sha256:other", KEY}
+    assert only_replicas(two, hosts) == set()
+
+
+async def test_a_host_that_is_reached_anew_may_have_the_first_replica(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is said of the others' second replicas before it is known, or has been away for a while."""
+    second = host("second", child(KEY, extra=True))
+    first = WatchedHost("first:1", HostEvents(lambda: None, lambda: None, lambda *_: None))
+    hosts = Hosts([])
+    hosts._hosts = {each.address: each for each in (first, second)}
+    asking = asyncio.create_task(hosts._ask())
+    try:
+        for _ in range(2):
+            hosts.on_queue_change()
+            await until(lambda: not hosts._queue_changed.is_set(), 5, "it has asked")
+            assert second._only_replicas == frozenset()
+            first.update(host_pb2.HostState(id="first", children=[child(KEY)]))
+            first._on_lost("it restarts")
+        monkeypatch.setattr(hosts_module, "_LOST_SECONDS", 0.0)
+        await until(lambda: second._only_replicas == {KEY}, 5, "the host is away for too long")
+    finally:
+        asking.cancel()
