@@ -24,7 +24,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -140,9 +140,9 @@ def plan(
 ) -> list[Action]:
     """The next actions. Call it again when one has ended, and when `next_eviction` says so."""
     wanted = list(demands)
-    stay = _Stay(min_residency_seconds, residents, {each.model for each in wanted})
-    evictable = [each for each in residents if now >= stay.end_of(each)]
-    memory = _Memory(budget_bytes, gpus, residents, evictable)
+    memory = _Memory(budget_bytes, gpus, residents)
+    stay = _Stay(min_residency_seconds, wanted, memory)
+    memory.allow(each for each in residents if now >= stay.end_of(each))
     actions: list[Action] = []
     for demand in sorted(wanted, key=lambda each: (each.is_extra, each.since)):
         actions += memory.serve(demand)
@@ -150,12 +150,15 @@ def plan(
 
 
 def next_eviction(
-    now: float, min_residency_seconds: float, residents: Sequence[Resident], awaited: Collection[str] = ()
+    now: float,
+    budget_bytes: int,
+    min_residency_seconds: float,
+    residents: Sequence[Resident],
+    demands: Sequence[Demand],
+    gpus: Sequence[Gpu] = (),
 ) -> float | None:
-    """When another model may be evicted; None if that needs no waiting. `awaited`: models that requests wait
-    for, as in the plan.
-    """
-    stay = _Stay(min_residency_seconds, residents, awaited)
+    """When another model may be evicted, of the same state as the plan; None if that needs no waiting."""
+    stay = _Stay(min_residency_seconds, demands, _Memory(budget_bytes, gpus, residents))
     due = map(stay.end_of, residents)
     return min((at for at in due if now < at < math.inf), default=None)
 
@@ -163,13 +166,11 @@ def next_eviction(
 class _Stay:
     """How long models stay at least."""
 
-    def __init__(
-        self, min_residency_seconds: float, residents: Iterable[Resident], awaited: Collection[str]
-    ) -> None:
+    def __init__(self, min_residency_seconds: float, demands: Sequence[Demand], memory: _Memory) -> None:
         self._min_seconds = min_residency_seconds
-        self._awaited = awaited
-        waiting = set(awaited).difference(each.model for each in residents)
-        self._most_worth_seconds = _LONGEST_WORTH_SECONDS / max(1, len(waiting))
+        self._awaited = {each.model for each in demands}
+        waiting = sum(map(memory.must_make_room, demands))
+        self._most_worth_seconds = _LONGEST_WORTH_SECONDS / max(1, waiting)
 
     def end_of(self, resident: Resident) -> float:
         """When it may be evicted."""
@@ -193,13 +194,7 @@ class _Memory:
     `_available`: of no pinned model.
     """
 
-    def __init__(
-        self,
-        budget_bytes: int,
-        gpus: Sequence[Gpu],
-        residents: Sequence[Resident],
-        evictable: Iterable[Resident],
-    ) -> None:
+    def __init__(self, budget_bytes: int, gpus: Sequence[Gpu], residents: Sequence[Resident]) -> None:
         self._gpus = gpus
         budgets = {_RAM: budget_bytes, **{gpu.id: gpu.budget_bytes for gpu in gpus}}
         self._residents = {each.model: each for each in residents}
@@ -212,7 +207,15 @@ class _Memory:
                 self._leaving.update(each.places)
             if each.state is State.LOADING:
                 self._loading.update(each.gpus)
+        self._evictable: list[Resident] = []
+
+    def allow(self, evictable: Iterable[Resident]) -> None:
+        """Let these be evicted."""
         self._evictable = sorted(evictable, key=_eviction_order)
+
+    def must_make_room(self, demand: Demand) -> bool:
+        """Whether others have to go for it, if it does not fit."""
+        return not demand.is_extra and demand.model not in self._residents and self._refusal(demand) is None
 
     def serve(self, demand: Demand) -> list[Action]:
         resident = self._residents.get(demand.model)

@@ -278,8 +278,8 @@ class Pool:
                 case Refuse():
                     self._refuse(action)
         times = [pause.until for key, pause in self._pauses.items() if key in demands and pause.until > now]
-        awaited = [each.model for each in able]
-        if able and (due := next_eviction(now, self._min_residency_seconds, residents, awaited)) is not None:
+        due = next_eviction(now, self.budget_bytes, self._min_residency_seconds, residents, able, gpus)
+        if able and due is not None:
             times.append(due)
         return min(times, default=None)
 

@@ -332,10 +332,11 @@ class Hosts:
         if not waiting.replicas:
             yield host, False
         is_loaded = waiting.replicas > 0 or host.has_ready(key)
-        if self._waits_long(key, waiting, is_loaded) and self._may_have_more(host, key):
-            others = [each for each in able if key not in each.children]
-            if others:
-                yield others[0], True
+        if self._waits_long(key, waiting, is_loaded):
+            others = [each for each in able if each is not host and each.loads(key)]
+            if not others and self._may_have_more(host, key):
+                others = [each for each in able if key not in each.children]
+            yield from ((each, True) for each in others[:1])
 
     def _waits_long(self, key: str, waiting: Waiting, is_loaded: bool) -> bool:
         """Whether requests wait although the model is loaded, not counting the wait for its load."""

@@ -126,6 +126,11 @@ class WatchedHost:
         """Whether it is lost, or drains, for at most so long: it may only be restarted."""
         return not self.is_ready and time.monotonic() - self._last_ready <= seconds
 
+    def loads(self, key: str) -> bool:
+        """Whether it is at the load of the model with this key."""
+        child = self.children.get(key)
+        return child is not None and child.state == host_pb2.Child.LOADING
+
     def has_ready(self, key: str) -> bool:
         """Whether the model with this key is loaded there, as the host says."""
         child = self.children.get(key)

@@ -30,6 +30,10 @@ def planned(budget: int, residents: Sequence[Resident], demands: Iterable[Demand
     return plan(NOW, budget, MIN_RESIDENCY_SECONDS, residents, demands)
 
 
+def due(residents: Sequence[Resident], demands: Sequence[Demand] = ()) -> float | None:
+    return next_eviction(NOW, 10, MIN_RESIDENCY_SECONDS, residents, demands)
+
+
 def ready(model: str, size: int, *, gpus: tuple[str, ...] = (), **fields: float) -> Resident:
     """Long resident, unless `fields` say otherwise."""
     return replace(Resident(model, State.READY, size, gpus=gpus), **fields)  # type: ignore[arg-type] # of one type each
@@ -84,15 +88,15 @@ def test_of_busy_models_the_longest_resident_goes() -> None:
 def test_nothing_is_evicted_before_its_residency() -> None:
     residents = [ready("a", 10, since=NOW - 9)]
     assert planned(10, residents, [Demand("b", 5, 0)]) == []
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, residents) == NOW + 1
-    assert next_eviction(NOW + 1, MIN_RESIDENCY_SECONDS, residents) is None
+    assert due(residents) == NOW + 1
+    assert next_eviction(NOW + 1, 10, MIN_RESIDENCY_SECONDS, residents, ()) is None
 
 
 def test_a_busy_model_stays_until_its_load_was_worth_it() -> None:
     residents = [ready("a", 10, since=NOW - 15, requests=1, worth_seconds=20.0)]
     waiting = [Demand("b", 5, 0)]
     assert planned(10, residents, waiting) == []
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, residents) == NOW + 5
+    assert due(residents) == NOW + 5
     assert planned(10, [replace(residents[0], requests=0)], waiting) == [Drain("a", is_busy=False)]
     assert planned(10, [replace(residents[0], since=NOW - 20)], waiting) == [Drain("a", is_busy=True)]
 
@@ -100,10 +104,13 @@ def test_a_busy_model_stays_until_its_load_was_worth_it() -> None:
 def test_the_more_models_wait_the_shorter_a_busy_one_stays() -> None:
     busy = [ready("a", 10, since=NOW - 15, requests=1, worth_seconds=1e6)]
     waiting = [Demand(model, 5, 0) for model in "bcd"]
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, busy, awaited="b") == NOW + 45
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, busy, awaited="bcd") == NOW + 5
+    assert due(busy, waiting[:1]) == NOW + 45
+    assert due(busy, waiting) == NOW + 5
     assert planned(10, busy, waiting) == []
     assert planned(10, busy, [*waiting, Demand("e", 5, 0)]) == [Drain("a", is_busy=True)]
+    # For which nothing is evicted: a second replica, one that never fits, one that is in memory.
+    others = [Demand("e", 5, 0, is_extra=True), Demand("f", 11, 0), Demand("a", 10, 0)]
+    assert due(busy, [*waiting, *others]) == NOW + 5
 
 
 def test_a_load_that_no_request_waits_for_makes_room_first() -> None:
@@ -117,8 +124,8 @@ def test_a_load_that_no_request_waits_for_makes_room_first() -> None:
 def test_a_load_continues_while_a_frontend_may_be_reached_anew() -> None:
     loading = [Resident("b", State.LOADING, 10, last_used=NOW - 9)]
     assert planned(10, loading, [Demand("c", 5, 0)]) == []
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading) == NOW + 1
-    assert next_eviction(NOW, MIN_RESIDENCY_SECONDS, loading, awaited="b") is None
+    assert due(loading) == NOW + 1
+    assert due(loading, [Demand("b", 10, 0)]) is None
 
 
 def test_the_longest_waiting_gets_the_memory() -> None:
@@ -324,7 +331,7 @@ class Machine:
                     self._set(model, state=State.DRAINING)
                     heapq.heappush(self._events, self.now)
         assert sum(each.size_bytes for each in self.residents.values()) <= self.budget
-        due = next_eviction(self.now, MIN_RESIDENCY_SECONDS, residents, {demand.model for demand in demands})
+        due = next_eviction(self.now, self.budget, MIN_RESIDENCY_SECONDS, residents, demands)
         if demands and due is not None:
             heapq.heappush(self._events, due)
 

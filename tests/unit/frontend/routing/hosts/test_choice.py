@@ -123,6 +123,11 @@ async def test_a_second_replica_is_for_a_queue_that_lasts_after_the_load(
     assert asked(20, 1) == []
     await until(lambda: asked(20, 1) == [(two, True)], 5, "the queue lasts")
     assert asked(0.1, 1) == []
+    # While it loads requests wait for it, too; and a third host is not asked.
+    hosts._hosts["three"] = host("three")
+    two.update(host_pb2.HostState(id="two", children=[child(KEY, state=host_pb2.Child.LOADING)]))
+    assert asked(20, 1) == [(two, True)]
+    del hosts._hosts["three"]
     # It is evicted and loaded again.
     one.update(host_pb2.HostState(id="one", budget_bytes=20))
     assert [is_extra for _, is_extra in asked(20, 0)] == [False]
