@@ -14,6 +14,7 @@ classifier.py        models that rerank or classify
 adapter_files.py     adapters, completed for SGLang
 in_flight.py         counts for load reports
 model_info.py        the model's description; model_files.py: its files, model_config.py: its config.json
+  metadata.py          of it what show prints as model_info
 options.py           settings; option_ranges.py: ranges of sampling parameters
 upstream/            SGLang itself
 """

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import orjson
-
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import human_count
+from engine_worker.engines.sglang.metadata import metadata_json
 from engine_worker.engines.sglang.model_config import integer, text_config
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import SglangOptions
@@ -24,15 +23,6 @@ _DEFAULTS = {
     "top_p": "top_p",
     "min_p": "min_p",
     "repetition_penalty": "repeat_penalty",
-}
-_INFO = {
-    "context_length": "max_position_embeddings",
-    "embedding_length": "hidden_size",
-    "block_count": "num_hidden_layers",
-    "feed_forward_length": "intermediate_size",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "vocab_size": "vocab_size",
 }
 
 
@@ -64,7 +54,7 @@ def describe(options: SglangOptions, loaded: LoadedModel) -> pb.Model:
         engine_kind=ENGINE_KIND,
         engine_version=VERSION,
         modified_unix_ns=files.modified_unix_ns,
-        model_info_json=_model_info(family, text, files),
+        model_info_json=metadata_json(family, files.folder.name, text, files),
         pinned=options.pinned,
         tensors=files.tensors(),
     )
@@ -127,15 +117,3 @@ def _quantization(config: Mapping[str, object], files: ModelFiles) -> str:
     if isinstance(quantized, Mapping):
         return str(quantized.get("quant_method", "unknown")).upper()
     return files.common_type
-
-
-def _model_info(family: str, text: Mapping[str, object], files: ModelFiles) -> str:
-    info: dict[str, object] = {
-        "general.architecture": family,
-        "general.basename": files.folder.name,
-        "general.parameter_count": files.parameter_count,
-    }
-    for ours, theirs in _INFO.items():
-        if value := integer(text, theirs):
-            info[f"{family}.{ours}"] = value
-    return orjson.dumps(info, option=orjson.OPT_SORT_KEYS).decode()

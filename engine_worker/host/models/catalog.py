@@ -125,6 +125,7 @@ class Catalog:
         card.digest, card.size_bytes = model.card.digest, model.card.size_bytes
         card.licenses[:] = model.card.licenses
         card.modified_unix_ns = model.card.modified_unix_ns
+        card.model_info_json = model.card.model_info_json
         card.starting_parameters_json = model.card.starting_parameters_json
         card.messages_json = model.card.messages_json
         card.adapter_digests[:] = model.card.adapter_digests

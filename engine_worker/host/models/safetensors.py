@@ -11,6 +11,7 @@ import orjson
 from drover.names import ModelName
 from drover.v1 import engine_pb2 as pb
 from engine_worker.engines.numbers import human_count
+from engine_worker.engines.sglang.metadata import metadata_json
 from engine_worker.engines.sglang.model_config import integer, text_config
 from engine_worker.engines.sglang.model_files import ModelFiles
 from engine_worker.engines.sglang.options import MEMORY_SAVER
@@ -84,7 +85,7 @@ class SafetensorsReader:
             capabilities=_capabilities(task, _template(folder), takes_adapters),
             engine_kind="sglang",
             modified_unix_ns=files.modified_unix_ns,
-            model_info_json="{}",
+            model_info_json=metadata_json(family, name.model, text, files),
             tensors=files.tensors(),
         )
         add_layers(card, self.store, manifest)

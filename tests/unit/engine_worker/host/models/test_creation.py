@@ -12,6 +12,7 @@ import pytest
 
 from drover.errors import InvalidRequest
 from drover.names import ModelName
+from drover.v1 import engine_pb2 as pb
 from drover.v1 import host_pb2
 from engine_worker.engines import model_overrides
 from engine_worker.host.models import safetensors_check
@@ -22,6 +23,7 @@ from engine_worker.host.models.gguf import GgufReader
 from engine_worker.host.models.model_settings import (
     ModelSettings,
 )
+from engine_worker.host.models.records import LoadRecord
 from engine_worker.host.models.safetensors import SafetensorsReader
 from engine_worker.host.models.simulated import SIMULATED, SimulatedReader
 from engine_worker.host.store.manifest import FILE, LICENSE, MODEL, Layer, Manifest
@@ -75,6 +77,12 @@ def test_safetensors_become_a_model_of_sglang(store: Store, creation: Creation, 
     model = catalog.find(name("made"))
     assert (model.engine, model.unusable, model.card.family) == ("sglang", "", "llama")
     assert model.card.parameter_count == 4
+    info = json.loads(model.card.model_info_json)
+    assert (info["general.architecture"], info["llama.context_length"]) == ("llama", 2048)
+    # Its worker knows the name of a folder of the store only.
+    worker = pb.Model(names=["made"], model_info_json='{"general.basename": "sha256-1"}')
+    catalog.learn(model, LoadRecord(card=worker))
+    assert json.loads(catalog.card(model).model_info_json)["general.basename"] == "made"
 
 
 @pytest.mark.parametrize(("dtype", "value_bytes", "more_bytes"), [("BF16", 2, 2000), ("F32", 4, 0)])
