@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.attack.host_leftovers import HostHeld
 from tests.attack.leftovers import Held
 from tests.attack.prober import Latencies
 
 _COLUMNS = (
     "scenario", "s", "probes", "wall p50", "p99 ms", "own p50", "p95", "p99", "max ms", "RSS MB", "peak",
-    "after", "fds", "tasks", "polite",
+    "after", "fds", "tasks", "polite", "host MB", "peak", "after", "fds",
 )  # fmt: skip
+_HOST_COLUMNS = 4
+
+
+@dataclass
+class HostCosts:
+    """Of a worker host; `peak_mb`: of its memory."""
+
+    before: HostHeld | None = None
+    after: HostHeld | None = None
+    peak_mb: float = 0.0
+
+    def cells(self) -> tuple[str, ...]:
+        if self.before is None or self.after is None:
+            return ("",) * _HOST_COLUMNS
+        before, after = self.before, self.after
+        return (
+            f"{before.rss_mb:.0f}",
+            f"{self.peak_mb:.0f}",
+            f"{after.rss_mb:.0f}",
+            f"{before.descriptors}/{after.descriptors}",
+        )
 
 
 @dataclass
 class Figures:
-    """`peak_mb`: of the frontend's memory; `polite`: answers of those who behaved."""
+    """`peak_mb`: of the frontend's memory; `polite`: answers of those who behaved; `host`: where there is
+    one.
+    """
 
     name: str
     seconds: float = 0.0
@@ -24,6 +48,7 @@ class Figures:
     after: Held | None = None
     peak_mb: float = 0.0
     polite: int = 0
+    host: HostCosts = field(default_factory=HostCosts)
     notes: list[str] = field(default_factory=list)
 
     def row(self) -> tuple[str, ...]:
@@ -51,6 +76,7 @@ class Figures:
             f"{before.descriptors}/{after.descriptors}",
             f"{before.tasks}/{after.tasks}",
             str(self.polite),
+            *self.host.cells(),
         )
 
 

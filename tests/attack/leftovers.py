@@ -39,7 +39,7 @@ class Held:
         assert answer.status_code == 200, answer.text
         text = answer.text
         return cls(
-            _descriptors(front.pid),
+            descriptors(front.pid),
             _sum(text, "tasks"),
             _sum(text, "connections"),
             _sum(text, "body_bytes"),
@@ -68,7 +68,7 @@ def slots_in_use(fleet: Fleet) -> int:
     return sum(fleet.running(number) for number in range(len(fleet.workers)))
 
 
-def _descriptors(pid: int) -> int:
+def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
