@@ -91,7 +91,7 @@ class RetryLater(DroverError):
 
 
 class QueueFull(RetryLater):
-    """The queue for the model is full.
+    """The queue for the model is full, or a worker host runs as many pulls, pushes or uploads as it may.
 
     The default message is Ollama's, two spaces included (docs/reference/ollama-contract.md, "Errors").
     """

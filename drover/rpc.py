@@ -34,7 +34,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 _PROMPT_TOKENS, _CONTEXT_TOKENS = "prompt_tokens", "context_tokens"
-_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # Trailing metadata may have 16 KiB, and a byte takes up to three there, twice.
 _MAX_DETAILS_BYTES = 1500
 _MAX_MESSAGE_CHARACTERS = 4096
@@ -64,8 +64,8 @@ _SERVICE_CONFIG = json.dumps(
 _LOOKAHEAD_BYTES = 1024 * 1024
 
 _SIZES: list[tuple[str, int]] = [
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 ]
 
 # Both sides give up a silent peer within 10 s.

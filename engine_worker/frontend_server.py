@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from drover.rpc import SERVER_OPTIONS
+from drover.rpc import MAX_MESSAGE_BYTES, SERVER_OPTIONS
 from drover.tls.files import TlsFiles
 from drover.tls.fleet import fleet_certificates
 from drover.tls.reload import Reloaded
@@ -29,11 +29,18 @@ class FrontendServer:
     """Serves `service`, whose servicer is added to `grpc`, with its health and reflection.
 
     `certificates`: of mutual TLS; None: any client is served. `names`: a frontend's certificate must have one
-    of them, as the setting `names_flag` says. Raises ValueError for certificates that cannot be used.
+    of them, as the setting `names_flag` says. `max_request_bytes`: of one message.
+
+    Raises ValueError for certificates that cannot be used.
     """
 
     def __init__(
-        self, service: str, certificates: TlsFiles | None, names: Sequence[str], names_flag: str
+        self,
+        service: str,
+        certificates: TlsFiles | None,
+        names: Sequence[str],
+        names_flag: str,
+        max_request_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._service = service
         self._certificates = (
@@ -42,7 +49,8 @@ class FrontendServer:
             else Reloaded(certificates, "server", fleet_certificates, "frontends")
         )
         only = [] if certificates is None else [FrontendsOnly(names, names_flag)]
-        self.grpc = grpc.aio.server(interceptors=only, options=SERVER_OPTIONS)
+        options = {**dict(SERVER_OPTIONS), "grpc.max_receive_message_length": max_request_bytes}
+        self.grpc = grpc.aio.server(interceptors=only, options=list(options.items()))
         self.health = health_aio.HealthServicer()
 
     @property

@@ -42,6 +42,8 @@ _log = logging.getLogger("drover.host")
 SERVICE_NAME = host_pb2.DESCRIPTOR.services_by_name["Host"].full_name
 _CLOSE_SECONDS = 2.0
 _MIB = 1 << 20
+# The longest are descriptions of models to create, whose texts have 8 MiB at most.
+_MAX_REQUEST_BYTES = 32 * _MIB
 _DANGER = "can use, add and remove models; only frontends should, which --fleet-tls-certificate demands"
 
 
@@ -56,6 +58,7 @@ class HostServer:
             settings.fleet_tls,
             settings.fleet_tls_frontend_names,
             settings.flag("fleet_tls_frontend_names"),
+            _MAX_REQUEST_BYTES,
         )
         self._ready = asyncio.Event()
         self.address = ""

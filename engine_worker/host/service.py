@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from drover.errors import DroverError, InvalidRequest
+from drover.errors import DroverError, InvalidRequest, QueueFull
 from drover.names import ModelName
 from drover.rpc import failure_of
 from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
@@ -30,6 +30,10 @@ from engine_worker.host.store.store import UPLOAD_SECONDS, Store
 _log = logging.getLogger("drover.host")
 _MAX_FAILURES = 256
 _MAX_DEMANDS = 4096
+# At once. Each has a file open, and some wait for their clients.
+_MAX_UPLOADS = 64
+# At once: what is read of the files is in memory, and others need the threads, too.
+_CREATIONS = 2
 _NS = 1_000_000_000
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ class HostService(host_pb2_grpc.HostServicer):
         self._pushes = pushes
         self._pool = pool
         self._store = store
+        self._uploads = 0
+        self._creating = asyncio.Semaphore(_CREATIONS)
 
     async def Watch(  # type: ignore[override]  # it writes by itself
         self,
@@ -130,7 +136,14 @@ class HostService(host_pb2_grpc.HostServicer):
         self, request_iterator: AsyncIterator[host_pb2.BlobPart], context: Context
     ) -> host_pb2.PutBlobResponse:
         async def put() -> host_pb2.PutBlobResponse:
-            return host_pb2.PutBlobResponse(existed=await receive_blob(self._store, aiter(request_iterator)))
+            if self._uploads >= _MAX_UPLOADS:
+                raise QueueFull(f"{_MAX_UPLOADS} uploads run at this host, please try again later")
+            self._uploads += 1
+            try:
+                existed = await receive_blob(self._store, aiter(request_iterator))
+            finally:
+                self._uploads -= 1
+            return host_pb2.PutBlobResponse(existed=existed)
 
         return await guarded(context, put, _log)
 
@@ -142,7 +155,9 @@ class HostService(host_pb2_grpc.HostServicer):
         async def create() -> None:
             for status in ("parsing GGUF", "writing manifest"):
                 await send(context, host_pb2.Progress(status=status))
-            manifest = await asyncio.to_thread(self._creation.create, _name(request.model), request)
+            name = _name(request.model)
+            async with self._creating:
+                manifest = await asyncio.to_thread(self._creation.create, name, request)
             await self.refresh()
             await send(context, host_pb2.Progress(status="success", manifest=manifest.digest))
 
@@ -205,7 +220,7 @@ class HostService(host_pb2_grpc.HostServicer):
                 {
                     demand.digest: Demand(demand.digest, 0, now - demand.waited_ns / _NS, demand.extra)
                     for demand in each.demands[:_MAX_DEMANDS]
-                    if demand.waiting
+                    if demand.waiting and self._catalog.with_key(demand.digest) is not None
                 },
             )
 

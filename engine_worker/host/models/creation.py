@@ -114,6 +114,11 @@ class Creation:
         """Raises InvalidRequest for files that make no model, pickled weights, texts that are too long, an
         adapter that does not fit, and a simulated model: its flags are for operators only.
         """
+        manifest.check()
+        with self.store.viewing(manifest):
+            self._check(name, manifest)
+
+    def _check(self, name: ModelName, manifest: Manifest) -> None:
         if manifest.of_type(SIMULATED):
             raise InvalidRequest("simulated models are put into a store by its operator, and not pulled")
         for layer in manifest.of_type(FILE):

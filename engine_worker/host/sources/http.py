@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import aiohttp
 
@@ -24,8 +24,12 @@ _SILENCE_SECONDS = 30.0
 _COMMIT_SECONDS = 600.0
 _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.5
-# A small answer that takes longer is given up.
+# A small answer that takes longer is given up, and so are the headers of any.
 _ANSWER_SECONDS = 120.0
+# Of a download that much must come in that time, or the connection is broken off. Less is no progress.
+_PROGRESS_BYTES = 64 * 1024
+# The slowest upload.
+_SENT_BYTES_PER_SECOND = 4096
 _REFUSED = frozenset({401, 403})
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
@@ -79,8 +83,7 @@ class SourceClient:
         while partial.offset < partial.size_bytes:
             before = partial.offset
             try:
-                async for _ in self._blocks(file, partial):
-                    progress(partial.offset)
+                await self._receive(file, partial, progress)
             except (aiohttp.ClientError, TimeoutError, OSError, SourceFailed) as error:
                 logs.event(
                     _log,
@@ -95,15 +98,16 @@ class SourceClient:
                 reason = SourceFailed(f"{host_of(url)} closed the connection early")
             if partial.offset >= partial.size_bytes:
                 return
-            attempts = 1 if partial.offset > before else attempts + 1
+            attempts = 1 if partial.offset - before >= _PROGRESS_BYTES else attempts + 1
             if attempts >= _ATTEMPTS:
                 raise SourceFailed(f"download from {host_of(url)} failed: {words_of(reason)}")
             await asyncio.sleep(pause * 2 ** (attempts - 1))
 
-    async def _blocks(self, file: RemoteFile, partial: Partial) -> AsyncIterator[int]:
-        url = file.url
+    async def _receive(self, file: RemoteFile, partial: Partial, progress: Callable[[int], None]) -> None:
+        """Up to the end of one answer. Raises what `download` continues after, and what it raises."""
+        url, loop = file.url, asyncio.get_running_loop()
         wanted = {**file.headers, **({"Range": f"bytes={partial.offset}-"} if partial.offset else {})}
-        async with await self.send("GET", url, wanted) as answer:
+        async with asyncio.timeout(_ANSWER_SECONDS) as limit, await self.send("GET", url, wanted) as answer:
             if answer.status in _REFUSED:
                 raise NotTransferable(file.refused or await self.refusal(url))
             if answer.status == 404:
@@ -112,9 +116,13 @@ class SourceClient:
             if answer.status == 200 and partial.offset:
                 # It cannot continue.
                 partial.restart()
+            seen = partial.offset
             async for block in answer.content.iter_chunked(BLOCK_BYTES):
                 await asyncio.to_thread(partial.write, block)
-                yield len(block)
+                progress(partial.offset)
+                if partial.offset - seen >= _PROGRESS_BYTES:
+                    seen = partial.offset
+                    limit.reschedule(loop.time() + _ANSWER_SECONDS)
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None, source: str = ""
@@ -147,14 +155,16 @@ class SourceClient:
         """The answer, and where it came from. Credentials stay with the source's own address."""
         at, session = url, self._opened()
         for _ in range(_MAX_REDIRECTS + 1):
-            answer = await session.request(
-                method,
-                at,
-                headers=self._headers(source, at, headers),
-                data=data,
-                allow_redirects=False,
-                timeout=_timeout(_COMMIT_SECONDS if method == "PUT" else _SILENCE_SECONDS),
-            )
+            # However slowly it trickles.
+            async with asyncio.timeout(_answer_seconds(method, data)):
+                answer = await session.request(
+                    method,
+                    at,
+                    headers=self._headers(source, at, headers),
+                    data=data,
+                    allow_redirects=False,
+                    timeout=_timeout(_COMMIT_SECONDS if method == "PUT" else _SILENCE_SECONDS),
+                )
             location = answer.headers.get("Location", "")
             if method not in ("GET", "HEAD") or answer.status not in _REDIRECTED or not location:
                 return answer, at
@@ -178,6 +188,12 @@ class SourceClient:
                 timeout=_timeout(_SILENCE_SECONDS),
             )
         return self._session
+
+
+def _answer_seconds(method: str, data: bytes | None) -> float:
+    """How long the headers of an answer may take, and before them the body of the request."""
+    answer_seconds = _COMMIT_SECONDS if method == "PUT" else _ANSWER_SECONDS
+    return answer_seconds + len(data or b"") / _SENT_BYTES_PER_SECOND
 
 
 def _timeout(silence_seconds: float) -> aiohttp.ClientTimeout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 HUBS = frozenset({"hf.co", "huggingface.co"})
-_MAX_LIST_BYTES = 16 * 1024 * 1024
+# Python's objects for a list take some ten times its length.
+_MAX_LIST_BYTES = 4 * 1024 * 1024
+_MAX_LISTED = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,10 +46,11 @@ class Hub:
         # What HfApi.model_info asks for; it would take an answer of any length.
         url = f"{endpoint}/api/models/{quote(repository)}?blobs=true"
         missing = _missing(name)
-        info = _info(await self.client.get(url, headers, _MAX_LIST_BYTES, missing, missing))
+        text = await self.client.get(url, headers, _MAX_LIST_BYTES, missing, missing)
+        info = await asyncio.to_thread(_info, text)
         files = []
         siblings = {file.rfilename: file for file in info.siblings or ()}
-        for media_type, path, title in chosen_files(name, list(siblings)):
+        for media_type, path, title in await asyncio.to_thread(chosen_files, name, list(siblings)):
             at = hf_hub_url(repository, path, revision=info.sha or "main", endpoint=endpoint)
             files.append(replace(_remote(siblings[path], media_type, title, at, headers), refused=missing))
         return RemoteModel(files, manifest=None)
@@ -63,9 +67,14 @@ def _info(text: bytes) -> ModelInfo:
     from huggingface_hub.hf_api import ModelInfo
 
     try:
-        info = ModelInfo(**orjson.loads(text))  # type: ignore[no-untyped-call]
+        document = orjson.loads(text)
+        if len(document.get("siblings") or ()) > _MAX_LISTED:
+            raise ValueError(f"it has more than {_MAX_LISTED} files")
+        info = ModelInfo(**document)  # type: ignore[no-untyped-call]
         if not all(isinstance(file.rfilename, str) for file in info.siblings or ()):
             raise TypeError("a file's name is no text")
+        if not isinstance(info.sha, str | None):
+            raise TypeError("its revision is no text")
         return info
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceFailed(f"the hub's list of files cannot be read: {error}") from error

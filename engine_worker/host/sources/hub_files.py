@@ -25,6 +25,8 @@ _USUAL = "Q4_K_M"
 _LABEL = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|BF16|F16|FP16|F32|MXFP4(?:_MOE)?))$", re.IGNORECASE
 )
+# Longer than any label: names come from outside, and are not searched whole.
+_LABEL_CHARACTERS = 64
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 # Not the weights of a language model.
 _OTHER_GGUF = re.compile(r"mmproj|imatrix", re.IGNORECASE)
@@ -70,7 +72,8 @@ def _matching(tag: str, paths: Sequence[str]) -> Sequence[str]:
 
 
 def _labels(path: str) -> set[str]:
-    found = _LABEL.search(_stem(path))
+    stem = _stem(path)
+    found = _LABEL.search(stem, max(0, len(stem) - _LABEL_CHARACTERS))
     label = found[1].upper() if found else ""
     return {label, label.removeprefix("UD-")} - {""}
 

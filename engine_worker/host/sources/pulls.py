@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from drover import logs
 from drover.concurrency import ChangeSignal
-from drover.errors import DroverError, InvalidRequest, NotTransferable, SourceFailed, internal_error
+from drover.errors import (
+    DroverError,
+    InvalidRequest,
+    NotTransferable,
+    QueueFull,
+    SourceFailed,
+    internal_error,
+)
 from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.metrics import HostCounts
@@ -24,6 +31,8 @@ _log = logging.getLogger("drover.host")
 _SUCCESS = "success"
 _SHORT_DIGEST = 12
 _STEP_SECONDS = 0.1
+# At once, of different models: each has a connection and blocks in memory.
+_MAX_PULLS = 64
 _MAX_SMALL_BYTES = 32 << 20
 
 SourceOf = Callable[[ModelName, bool], Source]
@@ -104,11 +113,13 @@ class Pulls:
         """Yield the progress until the model is in the store. Leaving early ends the download if no other
         caller waits for it; what there is of it is kept.
 
-        Raises NotTransferable, SourceFailed, InvalidRequest, StoreUnavailable.
+        Raises NotTransferable, SourceFailed, InvalidRequest, StoreUnavailable; QueueFull for one too many.
         """
         pull = self._running.get(name.key)
         if pull is None:
             source = self._source_of(name, insecure)
+            if len(self._running) >= _MAX_PULLS:
+                raise QueueFull(f"{_MAX_PULLS} pulls run at this host, please try again later")
             pull = self._running[name.key] = _Pull()
             work = self._run(pull, name, source)
             pull.task = asyncio.create_task(work, name=f"pull {name.short}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 
-from drover.errors import NotTransferable, SourceFailed
+from drover.errors import NotTransferable, QueueFull, SourceFailed
 from drover.names import ModelName
 from drover.v1 import host_pb2
 from engine_worker.host.sources.http import SourceClient, words_of
@@ -23,6 +23,8 @@ from engine_worker.host.store.store import Store
 
 # A larger file goes in pieces of this size, each of which is sent again if it was cut off.
 _PIECE_BYTES = 16 << 20
+# At once: each has a piece in memory.
+_MAX_PUSHES = 16
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
 _DATA = {"Content-Type": "application/octet-stream"}
@@ -37,13 +39,26 @@ class Pushes:
     store: Store
     client: SourceClient
     registry_of: RegistryOf
+    _running: set[object] = field(default_factory=set)
 
     async def push(self, name: ModelName, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
         """Yield the progress until the registry has the model. Files that it has are not sent.
 
-        Raises NotTransferable, ModelNotFound, SourceFailed.
+        Raises NotTransferable, ModelNotFound, SourceFailed; QueueFull for one too many.
         """
         base = self.registry_of(name, insecure).base_url(name)
+        if len(self._running) >= _MAX_PUSHES:
+            raise QueueFull(f"{_MAX_PUSHES} pushes run at this host, please try again later")
+        me = object()
+        self._running.add(me)
+        try:
+            async with aclosing(self._push(name, base)) as steps:
+                async for step in steps:
+                    yield step
+        finally:
+            self._running.discard(me)
+
+    async def _push(self, name: ModelName, base: str) -> AsyncGenerator[host_pb2.Progress, None]:
         yield host_pb2.Progress(status="retrieving manifest")
         manifest = await asyncio.to_thread(self._manifest, name)
         for layer in manifest.files:

@@ -15,7 +15,8 @@ from engine_worker.host.sources.bodies import bounded_body
 from engine_worker.host.sources.docker_config import Credentials, DockerConfig
 from engine_worker.host.sources.redirects import check_target, host_of, origin_of
 
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+# Each word is looked at once: headers come from outside.
+_PARAMETER = re.compile(r'(?<!\w)(\w+)="([^"]*)"')
 _MAX_TOKEN_BYTES = 64 * 1024
 _CLIENT_ID = "drover"
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})

@@ -18,6 +18,8 @@ from drover.errors import InvalidRequest
 
 MAX_BYTES = 4 * 1024 * 1024
 _MAX_LAYERS = 4096
+_TOO_MANY = f"the manifest has more than {_MAX_LAYERS} layers"
+_TOO_LONG = f"the manifest is longer than {MAX_BYTES} bytes"
 _MAX_LAYER_BYTES = 1 << 44
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TITLE = "org.opencontainers.image.title"
@@ -79,7 +81,7 @@ class Manifest:
     def parse(cls, text: bytes) -> Manifest:
         """Raises InvalidRequest for what is no manifest of a model."""
         if len(text) > MAX_BYTES:
-            raise InvalidRequest(f"the manifest is longer than {MAX_BYTES} bytes")
+            raise InvalidRequest(_TOO_LONG)
         try:
             document = orjson.loads(text)
         except orjson.JSONDecodeError as error:
@@ -87,7 +89,7 @@ class Manifest:
         if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
             raise InvalidRequest("the manifest has no list of layers")
         if len(document["layers"]) > _MAX_LAYERS:
-            raise InvalidRequest(f"the manifest has more than {_MAX_LAYERS} layers")
+            raise InvalidRequest(_TOO_MANY)
         config = document.get("config")
         return cls([_layer(each) for each in document["layers"]], _layer(config) if config else None)
 
@@ -96,6 +98,13 @@ class Manifest:
         if self.config is not None:
             document["config"] = self.config.as_json()
         return orjson.dumps(document | {"layers": [layer.as_json() for layer in self.layers]})
+
+    def check(self) -> None:
+        """Raises InvalidRequest if `parse` would not read it again."""
+        if len(self.layers) > _MAX_LAYERS:
+            raise InvalidRequest(_TOO_MANY)
+        if len(self.encode()) > MAX_BYTES:
+            raise InvalidRequest(_TOO_LONG)
 
     @property
     def digest(self) -> str:

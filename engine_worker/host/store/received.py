@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from drover.errors import DroverError, InvalidRequest
 from drover.v1 import host_pb2
@@ -12,6 +13,9 @@ from engine_worker.host.store.store import Store
 
 _MAX_PART_BYTES = 1024 * 1024
 _MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+_DISCARD_SECONDS = 30.0
+# Frontends give up a client that is silent for less.
+_SILENCE_SECONDS = 360.0
 
 
 async def receive_blob(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> bool:
@@ -21,14 +25,33 @@ async def receive_blob(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) ->
     that the call broke, and not why.
     """
     try:
-        return await _receive(store, parts)
+        return await _receive(store, _timely(parts))
     except DroverError:
-        discarded = 0
-        async for part in parts:
-            discarded += len(part.data)
-            if discarded > _MAX_DISCARDED_BYTES:
-                break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                await _discard_rest(parts)
         raise
+
+
+async def _discard_rest(parts: AsyncIterator[host_pb2.BlobPart]) -> None:
+    discarded = 0
+    async for part in parts:
+        discarded += len(part.data)
+        if discarded > _MAX_DISCARDED_BYTES:
+            return
+
+
+async def _timely(parts: AsyncIterator[host_pb2.BlobPart]) -> AsyncIterator[host_pb2.BlobPart]:
+    """Raises InvalidRequest if nothing comes for long."""
+    while True:
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise InvalidRequest(f"nothing of the blob came for {_SILENCE_SECONDS:.0f} s") from None
+        yield part
 
 
 async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> bool:

@@ -87,6 +87,7 @@ class Store:
 
     def put(self, name: ModelName, manifest: Manifest) -> None:
         """List a model. Raises InvalidRequest if a file of it is missing, StoreUnavailable."""
+        manifest.check()
         for layer in manifest.files:
             if self.blobs.size(layer.digest) != layer.size_bytes:
                 raise InvalidRequest(f"the store does not have {layer.digest} with {layer.size_bytes} bytes")
@@ -183,6 +184,19 @@ class Store:
                 "known. Repair the store, or remove that manifest"
             )
         return [manifest for _, manifest in entries if manifest is not None]
+
+    @contextmanager
+    def viewing(self, manifest: Manifest) -> Iterator[None]:
+        """If it fails meanwhile, remove the links that were made for the manifest's files."""
+        names = [_view_name(manifest), f"{_view_name(manifest)}{_ADAPTER}"]
+        names += [self.blobs.path(layer.digest).name for layer in manifest.files]
+        new = [folder for name in names if not (folder := self._views / name).exists()]
+        try:
+            yield
+        except BaseException:
+            for folder in new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def _remove_views(self, listed: Sequence[Manifest]) -> None:
         """Those of models that are gone."""

@@ -15,11 +15,12 @@ import grpc
 
 from drover import logs
 from drover.concurrency import ChangeSignal, is_cancelled
-from drover.errors import DroverError
+from drover.errors import DroverError, ProtocolBroken
 from drover.rpc import CHANNEL_OPTIONS, error_of_failure
 from drover.settings import split_address, with_port
 from drover.v1 import host_pb2, host_pb2_grpc
 from frontend.routing.backends.grpc.tls import FleetTls
+from frontend.routing.hosts.state_check import StateCheck
 from frontend.routing.managed_worker import log_task_failure
 from frontend.routing.served_model import ServedModel, under_each_name
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("drover.fleet")
 _RETRY_SECONDS = 0.25
+# After a message that no host sends.
+_BROKEN_SECONDS = 2.0
+# Between two messages of a host, so that a defective one does not take all the time of the frontend. A state
+# for which much is done is followed by a longer pause.
+_PAUSE_SECONDS = 0.005
+_PAUSES_PER_WORK = 4
 # Fields of a state.
 _MODELS: Final = ("stored", "changed_models", "removed_models")
 _WILDCARDS = ("0.0.0.0", "::")
@@ -184,14 +191,21 @@ class WatchedHost:
             try:
                 call = self.stub.Watch(host_pb2.WatchHostRequest(takes_changes=True))
                 try:
+                    checked = StateCheck()
                     async for state in call:
-                        self.update(state)
+                        began = time.monotonic()
+                        self.update(checked.read(state, len(self._listed)))
+                        spent = time.monotonic() - began
+                        await asyncio.sleep(max(_PAUSE_SECONDS, _PAUSES_PER_WORK * spent))
                 finally:
                     call.cancel()
                 self._on_lost("it closed the stream")
             except grpc.aio.AioRpcError as error:
                 problem = await self._tls.explain(self.address) if self._tls is not None else ""
                 self._on_lost(problem or _reason_of(error))
+            except ProtocolBroken as error:
+                self._on_lost(error.message)
+                await asyncio.sleep(_BROKEN_SECONDS)
             await asyncio.sleep(_RETRY_SECONDS)
 
     def update(self, state: host_pb2.HostState) -> None:
@@ -262,7 +276,9 @@ class WatchedHost:
             writing.add_done_callback(log_task_failure)
             try:
                 async for failure in call:
-                    self._events.load_failed(self, failure.digest, error_of_failure(failure.failure))
+                    if failure is not None and failure.digest in self._demands:
+                        self._events.load_failed(self, failure.digest, error_of_failure(failure.failure))
+                    await asyncio.sleep(_PAUSE_SECONDS)
             except grpc.aio.AioRpcError:
                 # `_watch` says that the host is lost.
                 pass
