@@ -153,7 +153,8 @@ class HostService(host_pb2_grpc.HostServicer):
         context: grpc.aio.ServicerContext[host_pb2.CreateRequest, host_pb2.Progress],
     ) -> None:
         async def create() -> None:
-            for status in ("parsing GGUF", "writing manifest"):
+            is_folder = any(file.endswith(".safetensors") for file in request.files)
+            for status in ("reading safetensors" if is_folder else "parsing GGUF", "writing manifest"):
                 await send(context, host_pb2.Progress(status=status))
             name = _name(request.model)
             async with self._creating:

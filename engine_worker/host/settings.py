@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -35,6 +36,12 @@ def _check_ports(value: str) -> str:
         numbers[1]
     ):
         raise ValueError("it must be 0 for any free ports, or FIRST-LAST, like 50100-50199")
+    return value
+
+
+def _check_python(value: str) -> str:
+    if value and shutil.which(value) is None:
+        raise ValueError("there is no such program; `scripts/setup.sh sglang` makes one and prints it")
     return value
 
 
@@ -105,7 +112,7 @@ class HostSettings(FleetTlsSettings):
     """The engine of models, by patterns of their names, where it is not the one for their files:
     PATTERN=ENGINE, repeated or separated by commas; the first that matches counts, before --model-settings.
     """
-    sglang_python: str = ""
+    sglang_python: Annotated[str, AfterValidator(_check_python)] = ""
     """The Python of an environment with SGLang, for models in safetensors files. Default: this one, if it has
     SGLang.
     """

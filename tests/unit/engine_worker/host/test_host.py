@@ -220,6 +220,17 @@ async def test_files_become_a_model_and_go_again(stub: HostAsyncStub, watched: W
     assert isinstance(error_from_status(failed.value), ModelNotFound)
 
 
+@pytest.mark.parametrize(
+    ("file", "status"), [("a.gguf", "parsing GGUF"), ("model.safetensors", "reading safetensors")]
+)
+async def test_a_creation_says_what_it_reads(stub: HostAsyncStub, file: str, status: str) -> None:
+    call = stub.Create(host_pb2.CreateRequest(model="made", files={file: digest_of(b"none")}))
+    step = await call.read()
+    assert isinstance(step, host_pb2.Progress)
+    assert step.status == status
+    call.cancel()
+
+
 async def test_a_blob_that_is_not_its_digest(stub: HostAsyncStub) -> None:
     async def parts() -> AsyncIterator[host_pb2.BlobPart]:
         yield host_pb2.BlobPart(digest=digest_of(b"right"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from engine_worker.host.settings import HostSettings
@@ -22,6 +24,13 @@ def test_sources_are_hosts_and_their_addresses() -> None:
     assert found.allowed_sources == {"registry.example:5000", "hf.co"}
     assert found.addresses == {"hf.co": "http://127.0.0.1:8080/hub"}
     assert HostSettings.load(["--sources", "none"]).allowed_sources == frozenset()
+
+
+def test_a_python_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        HostSettings.load(["--sglang-python", "/nowhere/bin/python"])
+    assert "there is no such program" in capsys.readouterr().err
+    assert HostSettings.load(["--sglang-python", sys.executable]).sglang_interpreter == sys.executable
 
 
 def test_frontends_without_a_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
