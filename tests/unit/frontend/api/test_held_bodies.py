@@ -55,7 +55,7 @@ async def test_what_is_kept_of_an_upload_to_a_host_counts(
     async def put_blob(_: HostStores, digest: str, data: AsyncIterator[bytes]) -> bool:
         return len([chunk async for chunk in data]) > 0
 
-    monkeypatch.setattr(HostStores, "exist", property(lambda _: True))
+    monkeypatch.setattr(HostStores, "can_be_reached", property(lambda _: True))
     monkeypatch.setattr(HostStores, "blob_size", blob_size)
     monkeypatch.setattr(HostStores, "put_blob", put_blob)
     limits = {"max_body_bytes": 100_000, "max_held_body_bytes": 1, "max_blob_bytes": max_blob_bytes}
