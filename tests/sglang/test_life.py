@@ -69,7 +69,9 @@ async def test_a_dead_scheduler_ends_the_worker_with_a_reason(
     """With two ranks a controller stands between the worker and its schedulers."""
     if ranks == 2:
         monkeypatch.setenv("SGLANG_CPU_OMP_THREADS_BIND", "0|1")
-    flags = ("--engine", "sglang", "--model", str(thinker_model), f"--sglang-args=--dp-size {ranks}")
+    # Each rank counts what others, and other programs, take while it starts as taken by its weights.
+    sglang = f"--sglang-args=--dp-size {ranks} --max-total-tokens 65536 --mem-fraction-static 0.6"
+    flags = ("--engine", "sglang", "--model", str(thinker_model), sglang)
     with worker(tmp_path / "w.log", *flags) as only:
         scheduler = next(child for child in children_of(only) if "scheduler" in " ".join(child.cmdline()))
         async with engine_client(only.address) as engine:
