@@ -79,8 +79,10 @@ async def test_a_copy_is_a_model_of_every_host_that_has_the_first(tmp_path: Path
         fleet = await owned.enter_async_context(fleet_of(*addresses))
         stores = await owned.enter_async_context(stores_of(fleet.hosts))
         await stores.copy("one", name("one").key, "again:v1", name("again:v1").key)
-        with_copy = fleet.hosts.with_name(name("again:v1").key)[0]
-        assert {host.address for host in with_copy} == set(addresses[:2])
+        key = name("again:v1").key
+        # The second host lists it a moment later.
+        await fleet.hosts.wait_for(lambda: len(fleet.hosts.with_name(key)[0]) == 2)
+        assert {host.address for host in fleet.hosts.with_name(key)[0]} == set(addresses[:2])
         await stores.delete("one", name("one").key)
         assert stores.has(name("again:v1").key)
         assert (await generate(fleet, "again:v1")).completion_tokens == 3
