@@ -68,8 +68,11 @@ class Catalog:
             self._refresh()
 
     def _refresh(self) -> None:
-        stored = self._store.models()
-        read = {(name.full, manifest.digest): self._read_once(name, manifest) for name, manifest in stored}
+        stored, modified = self._store.models(), self._store.modified_unix_ns()
+        read = {
+            (name.full, manifest.digest): self._read_once(name, manifest, modified.get(name.key, 0))
+            for name, manifest in stored
+        }
         self._read = read
         self._models = {model.name.key: model for model in read.values() if model is not None}
         self.pinned = [model for model in self._models.values() if model.is_pinned and not model.unusable]
@@ -162,13 +165,10 @@ class Catalog:
         except OSError as error:
             logs.event(_log, logging.WARNING, "a load cannot be remembered", reason=str(error))
 
-    def _read_once(self, name: ModelName, manifest: Manifest) -> StoredModel | None:
+    def _read_once(self, name: ModelName, manifest: Manifest, modified_ns: int) -> StoredModel | None:
         known = (name.full, manifest.digest)
         model = self._read[known] if known in self._read else self._try_to_read(name, manifest)
-        if model is None:
-            return None
-        modified_ns = self._store.modified_unix_ns(name)
-        if model.card.modified_unix_ns == modified_ns:
+        if model is None or model.card.modified_unix_ns == modified_ns:
             return model
         card = pb.Model()
         card.CopyFrom(model.card)

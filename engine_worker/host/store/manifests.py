@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
@@ -31,13 +32,14 @@ class Manifests:
         path = self._path_of(name)
         return None if path is None else _read(path)
 
-    def written_unix_ns(self, name: ModelName) -> int:
-        """When the name got its manifest; 0 without one."""
-        path = self._path_of(name)
-        try:
-            return path.stat().st_mtime_ns if path is not None else 0
-        except OSError:
-            return 0
+    def written_unix_ns(self) -> Mapping[str, int]:
+        """When each name got its manifest, by the names' keys."""
+        written: dict[str, int] = {}
+        for name, path in self._paths():
+            with suppress(OSError):
+                # Of names that differ in letter case only the first counts, as in `find`.
+                written.setdefault(name.key, path.stat().st_mtime_ns)
+        return written
 
     def all(self) -> Iterator[tuple[ModelName, Manifest]]:
         """Every model whose manifest can be read."""

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -74,9 +74,11 @@ class Store:
         """Those whose files are all there, with the sizes that their manifests say."""
         return [(name, manifest) for name, manifest in self._manifests.all() if self._is_whole(manifest)]
 
-    def modified_unix_ns(self, name: ModelName) -> int:
-        """When the model was made, copied or pulled last, which its files may be older than."""
-        return self._manifests.written_unix_ns(name)
+    def modified_unix_ns(self) -> Mapping[str, int]:
+        """When each model was made, copied or pulled last, which its files may be older than, by the names'
+        keys.
+        """
+        return self._manifests.written_unix_ns()
 
     def find(self, name: ModelName) -> Manifest:
         """Raises ModelNotFound."""
