@@ -17,8 +17,10 @@ from drover.errors import InvalidRequest
 from frontend.access.stored_key import MAX_ENDED_SESSIONS, EndedSession, KeyDocument, StoredKey
 from frontend.database.base import Connection
 from frontend.database.database import Database
+from frontend.database.revision import Revision
 
 _log = logging.getLogger("drover.keys")
+_REVISION = Revision("access_key_state")
 _BATCH = 500
 MAX_KEYS = 100_000
 
@@ -42,7 +44,7 @@ class KeyRows:
     async def after(self, seen: int) -> KeyChanges:
         """The next batch of changes after the revision `seen`. Raises StoreUnavailable."""
         async with self.database.transaction() as connection:
-            revision = await _revision(connection)
+            revision = await _REVISION.read(connection)
             if revision == seen:
                 return KeyChanges(revision, {})
             # A database that was restored to an older state is read from the beginning.
@@ -69,7 +71,7 @@ class KeyRows:
     async def add(self, key_id: str, document: KeyDocument) -> StoredKey:
         """Raises InvalidRequest if a key that is not revoked has the name."""
         async with self.database.transaction() as connection:
-            revision = await _increment_revision(connection)
+            revision = await _REVISION.increment(connection)
             known = await _all(connection)
             if len(known) >= MAX_KEYS:
                 raise InvalidRequest(f"there are {len(known)} keys already, as many as the database keeps")
@@ -100,7 +102,7 @@ class KeyRows:
 
     async def _update(self, key_id: str, changes: Callable[[KeyDocument], Mapping[str, object]]) -> StoredKey:
         async with self.database.transaction() as connection:
-            revision = await _increment_revision(connection)
+            revision = await _REVISION.increment(connection)
             rows = await connection.rows("SELECT document FROM access_keys WHERE id = $1", key_id)
             if not rows:
                 raise InvalidRequest(f"there is no key '{key_id}'")
@@ -139,14 +141,3 @@ async def _find(connection: Connection, name_or_id: str) -> StoredKey:
     revoked = any(each.key.name == name_or_id for each in known)
     state = "is revoked" if revoked else "is not there"
     raise InvalidRequest(f"the key '{name_or_id}' {state}; `keys list` shows all names and ids")
-
-
-async def _revision(connection: Connection) -> int:
-    ((revision,),) = await connection.rows("SELECT revision FROM access_key_state")
-    return int(revision)
-
-
-async def _increment_revision(connection: Connection) -> int:
-    """The first statement of each change: it takes the lock that orders changes."""
-    await connection.run("UPDATE access_key_state SET revision = revision + 1")
-    return await _revision(connection)

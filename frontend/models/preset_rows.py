@@ -12,12 +12,14 @@ from typing import NamedTuple
 from drover.errors import InvalidRequest
 from frontend.database.base import Connection
 from frontend.database.database import Database
+from frontend.database.revision import Revision
 from frontend.models.adapter import BLOB_EXPIRED
 from frontend.models.blobs import keep_blobs
 from frontend.models.preset import Preset
 
 # Rows of at most 256 KiB: a batch must fit within the timeout on a slow connection too.
 _BATCH = 32
+_REVISION = Revision("catalog_state")
 
 
 class PresetRow(NamedTuple):
@@ -49,7 +51,7 @@ class PresetRows:
     async def after(self, seen: int) -> Changes:
         """The next batch of changes after the revision `seen`. Raises StoreUnavailable."""
         async with self.database.transaction() as connection:
-            revision = await _revision(connection)
+            revision = await _REVISION.read(connection)
             if revision == seen:
                 return Changes(revision)
             # A database restored to an older state is read from the beginning.
@@ -70,7 +72,7 @@ class PresetRows:
         """
         key, document = preset.name.key, preset.to_document()
         async with self.database.transaction() as connection:
-            revision = await _increment_revision(connection)
+            revision = await _REVISION.increment(connection)
             await connection.run("DELETE FROM presets WHERE key = $1", key)
             await self._check_room(connection, len(document))
             if preset.adapter and not await keep_blobs(connection, preset.adapter.blob_digests):
@@ -85,7 +87,7 @@ class PresetRows:
         async with self.database.transaction() as connection:
             if not await connection.rows("SELECT 1 FROM presets WHERE key = $1", key):
                 return False
-            await _increment_revision(connection)
+            await _REVISION.increment(connection)
             return await connection.run("DELETE FROM presets WHERE key = $1", key) > 0
 
     async def _check_room(self, connection: Connection, length: int) -> None:
@@ -100,14 +102,3 @@ class PresetRows:
                 f"there is no room for {length} bytes more: the presets of this server have {used} of "
                 f"{self._max_bytes} bytes; delete some"
             )
-
-
-async def _revision(connection: Connection) -> int:
-    ((revision,),) = await connection.rows("SELECT revision FROM catalog_state")
-    return int(revision)
-
-
-async def _increment_revision(connection: Connection) -> int:
-    """The first statement of each change: it takes the lock that orders changes."""
-    await connection.run("UPDATE catalog_state SET revision = revision + 1")
-    return await _revision(connection)

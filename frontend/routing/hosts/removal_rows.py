@@ -14,10 +14,12 @@ from drover.durations import NS_PER_SECOND
 from drover.errors import StoreUnavailable
 from frontend.database.base import Connection
 from frontend.database.database import Database
+from frontend.database.revision import Revision
 
 KEPT_SECONDS = 30 * 86_400.0
 """A host that is away for longer gets its models back."""
 MAX_ROWS = 4096
+_REVISION = Revision("removal_state")
 _KEPT_NS = round(KEPT_SECONDS * NS_PER_SECOND)
 
 
@@ -47,7 +49,7 @@ class RemovalRows:
     async def after(self, seen: int) -> Changes:
         """What has changed since the revision `seen`."""
         async with self.database.transaction() as connection:
-            revision = await _revision(connection)
+            revision = await _REVISION.read(connection)
             if revision == seen:
                 return Changes(revision)
             rows = await connection.rows("SELECT host, name, manifest FROM removed_models")
@@ -57,7 +59,7 @@ class RemovalRows:
         """All of them or none. Also raises StoreUnavailable if there are too many."""
         now = time.time_ns()
         async with self.database.transaction() as connection:
-            await _increment_revision(connection)
+            await _REVISION.increment(connection)
             await _delete_expired(connection, now)
             for each in removals:
                 await connection.run(
@@ -89,7 +91,7 @@ class RemovalRows:
     async def end(self, removal: Removal) -> None:
         """It is done, or counts no more."""
         async with self.database.transaction() as connection:
-            await _increment_revision(connection)
+            await _REVISION.increment(connection)
             await connection.run(
                 "DELETE FROM removed_models WHERE host = $1 AND name = $2 AND manifest = $3", *removal
             )
@@ -97,19 +99,9 @@ class RemovalRows:
     async def end_expired(self) -> None:
         """Those of hosts that have been away for too long."""
         async with self.database.transaction() as connection:
-            await _increment_revision(connection)
+            await _REVISION.increment(connection)
             await _delete_expired(connection, time.time_ns())
 
 
 async def _delete_expired(connection: Connection, now: int) -> None:
     await connection.run("DELETE FROM removed_models WHERE removed_unix_ns <= $1", now - _KEPT_NS)
-
-
-async def _revision(connection: Connection) -> int:
-    ((revision,),) = await connection.rows("SELECT revision FROM removal_state")
-    return int(revision)
-
-
-async def _increment_revision(connection: Connection) -> None:
-    """The first statement of each change: it takes the lock that orders changes."""
-    await connection.run("UPDATE removal_state SET revision = revision + 1")
