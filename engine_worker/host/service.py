@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from drover.errors import DroverError, InvalidRequest, QueueFull
+from drover.errors import DroverError, InvalidRequest
 from drover.names import ModelName
 from drover.rpc import failure_of
 from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
 from engine_worker.calls import guarded, send
+from engine_worker.host.at_once import AtOnce
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog
 from engine_worker.host.models.creation import Creation
@@ -52,7 +53,7 @@ class HostService(host_pb2_grpc.HostServicer):
         self._pushes = pushes
         self._pool = pool
         self._store = store
-        self._uploads = 0
+        self._uploads = AtOnce(_MAX_UPLOADS, "uploads")
         self._creating = asyncio.Semaphore(_CREATIONS)
 
     async def Watch(  # type: ignore[override]  # it writes by itself
@@ -136,13 +137,8 @@ class HostService(host_pb2_grpc.HostServicer):
         self, request_iterator: AsyncIterator[host_pb2.BlobPart], context: Context
     ) -> host_pb2.PutBlobResponse:
         async def put() -> host_pb2.PutBlobResponse:
-            if self._uploads >= _MAX_UPLOADS:
-                raise QueueFull(f"{_MAX_UPLOADS} uploads run at this host, please try again later")
-            self._uploads += 1
-            try:
+            with self._uploads.place():
                 existed = await receive_blob(self._store, aiter(request_iterator))
-            finally:
-                self._uploads -= 1
             return host_pb2.PutBlobResponse(existed=existed)
 
         return await guarded(context, put, _log)

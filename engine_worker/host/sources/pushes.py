@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from drover.errors import NotTransferable, QueueFull, SourceFailed
+from drover.errors import NotTransferable, SourceFailed
 from drover.names import ModelName
 from drover.v1 import host_pb2
+from engine_worker.host.at_once import AtOnce
 from engine_worker.host.sources.http import SourceClient, words_of
 from engine_worker.host.sources.pulls import short_digest
 from engine_worker.host.sources.redirects import host_of, target_of
@@ -39,7 +40,7 @@ class Pushes:
     store: Store
     client: SourceClient
     registry_of: RegistryOf
-    _running: set[object] = field(default_factory=set)
+    _at_once: AtOnce = field(default_factory=lambda: AtOnce(_MAX_PUSHES, "pushes"))
 
     async def push(self, name: ModelName, insecure: bool) -> AsyncGenerator[host_pb2.Progress, None]:
         """Yield the progress until the registry has the model. Files that it has are not sent.
@@ -47,16 +48,10 @@ class Pushes:
         Raises NotTransferable, ModelNotFound, SourceFailed; QueueFull for one too many.
         """
         base = self.registry_of(name, insecure).base_url(name)
-        if len(self._running) >= _MAX_PUSHES:
-            raise QueueFull(f"{_MAX_PUSHES} pushes run at this host, please try again later")
-        me = object()
-        self._running.add(me)
-        try:
+        with self._at_once.place():
             async with aclosing(self._push(name, base)) as steps:
                 async for step in steps:
                     yield step
-        finally:
-            self._running.discard(me)
 
     async def _push(self, name: ModelName, base: str) -> AsyncGenerator[host_pb2.Progress, None]:
         yield host_pb2.Progress(status="retrieving manifest")
