@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pool.workload import Workload
+from engine_worker.host.plan import most_worth_seconds
 from tests.support.hosts import host, worker_pids
 from tests.support.processes import frontend
 
 HOSTS = 2
-_LONGEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Residency:
 
     def busy_seconds(self, load_seconds: float, waiting: int) -> float:
         """How long a model stays that always has requests while so many others wait (docs/hosts.md)."""
-        return max(self.seconds, min(self.loads * load_seconds, _LONGEST_SECONDS / max(1, waiting)))
+        return max(self.seconds, min(self.loads * load_seconds, most_worth_seconds(waiting)))
 
 
 @dataclass(frozen=True, slots=True)

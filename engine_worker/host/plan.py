@@ -163,6 +163,11 @@ def next_eviction(
     return min((at for at in due if now < at < math.inf), default=None)
 
 
+def most_worth_seconds(waiting: int) -> float:
+    """How long a model stays at most for the sake of its load while so many others wait."""
+    return _LONGEST_WORTH_SECONDS / max(1, waiting)
+
+
 class _Stay:
     """How long models stay at least."""
 
@@ -170,7 +175,7 @@ class _Stay:
         self._min_seconds = min_residency_seconds
         self._awaited = {each.model for each in demands}
         waiting = sum(map(memory.must_make_room, demands))
-        self._most_worth_seconds = _LONGEST_WORTH_SECONDS / max(1, waiting)
+        self._most_worth_seconds = most_worth_seconds(waiting)
 
     def end_of(self, resident: Resident) -> float:
         """When it may be evicted."""
