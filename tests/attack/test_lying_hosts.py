@@ -40,18 +40,18 @@ def _model(
         capabilities=engine_pb2.Capabilities(completion=True),
         modified_unix_ns=modified_unix_ns,
     )
-    return host_pb2.StoredModel(card=card, engine="simulator", **fields)  # type: ignore[arg-type]
+    return host_pb2.StoredModel(card=card, engine="simulator", **fields)  # type: ignore[arg-type]  # as given
 
 
 def _child(address: str, digest: str = "sha256:" + "a" * 64, **fields: object) -> host_pb2.Child:
-    made = host_pb2.Child(model="liar:latest", digest=digest, address=address, **fields)  # type: ignore[arg-type]
+    made = host_pb2.Child(model="liar:latest", digest=digest, address=address, **fields)  # type: ignore[arg-type]  # as given
     made.state = host_pb2.Child.READY
     return made
 
 
 def _one(**fields: object) -> States:
     """One state, and then silence."""
-    state = host_pb2.HostState(**{"id": "liar", **fields})  # type: ignore[arg-type]
+    state = host_pb2.HostState(**{"id": "liar", **fields})  # type: ignore[arg-type]  # as given
     return lambda: iter([state.SerializeToString()])
 
 

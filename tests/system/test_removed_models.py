@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -43,7 +44,7 @@ def test_a_model_that_is_removed_while_a_host_is_killed(tmp_path: Path) -> None:
 
         assert _delete(urls[0], "one").status_code == 200
         for url in urls:
-            wait_until(lambda url=url: _names(url) == {"two:latest"}, SECONDS, "it is listed nowhere")  # type: ignore[misc]
+            wait_until(partial(_lists_only_two, url), SECONDS, "it is listed nowhere")
             assert _generate(url, "one").status_code == 404
         wait_until(
             lambda: _blobs(stores[1 - loaded]) < files[1 - loaded], SECONDS, "one host frees its files"
@@ -69,6 +70,10 @@ def _generate(url: str, model: str) -> httpx.Response:
 
 def _delete(url: str, model: str) -> httpx.Response:
     return httpx.request("DELETE", f"{url}/api/delete", json={"model": model}, timeout=SECONDS)
+
+
+def _lists_only_two(url: str) -> bool:
+    return _names(url) == {"two:latest"}
 
 
 def _names(url: str) -> set[str]:

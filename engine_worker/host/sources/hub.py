@@ -70,7 +70,7 @@ def _info(text: bytes) -> ModelInfo:
         document = orjson.loads(text)
         if len(document.get("siblings") or ()) > _MAX_LISTED:
             raise ValueError(f"it has more than {_MAX_LISTED} files")
-        info = ModelInfo(**document)  # type: ignore[no-untyped-call]
+        info = ModelInfo(**document)  # type: ignore[no-untyped-call]  # the library's
         if not all(isinstance(file.rfilename, str) for file in info.siblings or ()):
             raise TypeError("a file's name is no text")
         if not isinstance(info.sha, str | None):

@@ -133,34 +133,33 @@ async def test_a_second_replica_evicts_nothing(stub: HostAsyncStub, watched: Wat
         await watched.until_loaded("two", "three")
 
 
-async def test_a_second_replica_that_is_not_needed_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def brief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HostAsyncStub]:
+    """A host with two models that soon ends second replicas."""
     monkeypatch.setattr("engine_worker.host.pool._MEASURE_SECONDS", 0.05)
     put_simulated(tmp_path / "store", ["one", "two"])
     async with serving(tmp_path / "store", "--replica-seconds", "0.3") as stub:
-        watched = Watched(stub)
-        await watched.next()
-        async with demanding(stub, watched.demand("one"), watched.demand("two", extra=True)):
-            await watched.until_loaded("one", "two")
-        await watched.until_loaded("one")
+        yield stub
 
 
-async def test_a_second_replica_that_is_the_only_one_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_second_replica_that_is_not_needed_ends(brief: HostAsyncStub) -> None:
+    watched = Watched(brief)
+    await watched.next()
+    async with demanding(brief, watched.demand("one"), watched.demand("two", extra=True)):
+        await watched.until_loaded("one", "two")
+    await watched.until_loaded("one")
+
+
+async def test_a_second_replica_that_is_the_only_one_stays(brief: HostAsyncStub) -> None:
     """Of two that are not needed the one goes that some other host has as well."""
-    monkeypatch.setattr("engine_worker.host.pool._MEASURE_SECONDS", 0.05)
-    put_simulated(tmp_path / "store", ["one", "two"])
-    async with serving(tmp_path / "store", "--replica-seconds", "0.3") as stub:
-        watched = Watched(stub)
-        await watched.next()
-        one, two = (watched.demand(name, extra=True) for name in ("one", "two"))
-        async with demanding(stub, one, two) as call:
-            await call.write(host_pb2.Demands(demands=[one, two], only_replicas=[one.digest]))
-            await watched.until_loaded("one", "two")
-        await watched.until_loaded("one")
-        assert [each.extra for each in watched.state.children] == [False]
+    watched = Watched(brief)
+    await watched.next()
+    one, two = (watched.demand(name, extra=True) for name in ("one", "two"))
+    async with demanding(brief, one, two) as call:
+        await call.write(host_pb2.Demands(demands=[one, two], only_replicas=[one.digest]))
+        await watched.until_loaded("one", "two")
+    await watched.until_loaded("one")
+    assert [each.extra for each in watched.state.children] == [False]
 
 
 async def test_a_load_that_no_request_waits_for_makes_room(

@@ -100,18 +100,28 @@ async def test_a_download_that_trickles_is_given_up(
             await pull(made, "evil.example/team/x")
 
 
+@asynccontextmanager
+async def pushing(store: Store, url: str) -> AsyncIterator[Pushes]:
+    """To the registry at this URL."""
+    client = SourceClient()
+    sources = Sources(client, frozenset({"evil.example"}), {"evil.example": url})
+    try:
+        yield Pushes(store, client, sources.registry_of)
+    finally:
+        await client.close()
+
+
 async def test_a_push_whose_answer_trickles_is_given_up(
     store: Store, put_model: PutModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "_ANSWER_SECONDS", 0.2)
     put_model("evil.example/team/x")
-    client = SourceClient()
-    async with serving(HostileSource(blobs={"x": trickling_headers})) as source:
-        sources = Sources(client, frozenset({"evil.example"}), {"evil.example": source.url})
-        steps = Pushes(store, client, sources.registry_of).push(name("evil.example/team/x"), insecure=False)
+    async with (
+        serving(HostileSource(blobs={"x": trickling_headers})) as source,
+        pushing(store, source.url) as made,
+    ):
         with pytest.raises(SourceFailed, match="cannot be reached"):
-            await taken(steps)
-    await client.close()
+            await taken(made.push(name("evil.example/team/x"), insecure=False))
 
 
 async def test_long_challenges_are_read_in_one_pass() -> None:
@@ -174,13 +184,10 @@ async def test_only_so_many_pushes_run_at_once(
     """Each has a piece of a file in memory."""
     monkeypatch.setattr(pushes, "_MAX_PUSHES", 1)
     put_model("evil.example/team/x")
-    client = SourceClient()
-    sources = Sources(client, frozenset({"evil.example"}), {"evil.example": "http://127.0.0.1:1"})
-    made = Pushes(store, client, sources.registry_of)
-    async with aclosing(made.push(name("evil.example/team/x"), insecure=False)) as first:
-        await anext(first)
-        with pytest.raises(QueueFull, match="1 pushes run"):
-            await anext(made.push(name("evil.example/team/x"), insecure=False))
-    async with aclosing(made.push(name("evil.example/team/x"), insecure=False)) as next_one:
-        assert (await anext(next_one)).status == "retrieving manifest"
-    await client.close()
+    async with pushing(store, "http://127.0.0.1:1") as made:
+        async with aclosing(made.push(name("evil.example/team/x"), insecure=False)) as first:
+            await anext(first)
+            with pytest.raises(QueueFull, match="1 pushes run"):
+                await anext(made.push(name("evil.example/team/x"), insecure=False))
+        async with aclosing(made.push(name("evil.example/team/x"), insecure=False)) as next_one:
+            assert (await anext(next_one)).status == "retrieving manifest"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import grpc
 import pytest
@@ -16,6 +16,7 @@ from engine_worker.host.server import SERVICE_NAME
 from frontend.routing.hosts import watched_host
 from frontend.routing.hosts.state_check import StateCheck
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
+from tests.fakes.raw_server import serving_calls
 from tests.support.waiting import until
 
 _READY = host_pb2.Child.READY
@@ -94,20 +95,10 @@ class _Host:
                 yield failure
 
 
-@asynccontextmanager
-async def _serving(host: _Host) -> AsyncIterator[str]:
-    server = grpc.aio.server()
+def _serving(host: _Host) -> AbstractAsyncContextManager[str]:
     watch: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(host.watch)
     ensure: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(host.ensure)
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(SERVICE_NAME, {"Watch": watch, "Ensure": ensure})]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    return serving_calls({"Watch": watch, "Ensure": ensure}, SERVICE_NAME)
 
 
 async def test_a_host_is_watched_on_after_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,14 @@ async def test_the_model_is_not_listed_before_it_is_deleted(tmp_path: Path, url:
             await stores._removals.stop()
             async with hosting(away.store, "--listen", away.address):
                 for fleet in (away.fleet, other):
-                    await until(lambda fleet=fleet: fleet.hosts.any_ready, SECONDS, "it is back")  # type: ignore[misc]
+                    await until(partial(_is_back, fleet), SECONDS, "it is back")
                     assert [model.name.short for model in fleet.served()] == ["two:latest"]
                     assert not fleet.hosts.has(fleet.hosts.all[0].manifest_of(ONE))
                 assert away.has("one")
+
+
+def _is_back(fleet: Fleet) -> bool:
+    return fleet.hosts.any_ready
 
 
 async def test_a_model_that_was_made_anew_meanwhile_stays(tmp_path: Path, url: str) -> None:
