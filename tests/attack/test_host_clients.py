@@ -26,10 +26,15 @@ _NAMES = (
 _KEEP_ALIVES = (
     b"1e308", b"-1e308", b"1e999", b"NaN", b"Infinity", b"-Infinity", b"9223372036854775808",
     b"-9223372036854775809",
-    b"9" * 4000, b"0.1e-400", b'"NaN"', b'"inf"', b'"1e9h"', b'"99999999999999h"', b'"-99999999999999h"',
+    b"9" * 4000, b'"NaN"', b'"inf"', b'"1e9h"', b'"99999999999999h"', b'"-99999999999999h"',
     b'"' + b"1h" * 5000 + b'"', b'"\\u0000"', b'""', b'"5 parsecs"', b"[]", b"{}", b"true",
     b"[" * 500 + b"]" * 500,
 )  # fmt: skip
+_MODEL = b'"model":"%b","stream":false,"options":{"num_predict":4}' % MODEL.encode()
+_ASKED = (
+    ("/api/generate", b'"prompt":"x"'),
+    ("/api/chat", b'"messages":[{"role":"user","content":"x"}]'),
+)
 _PULLS = 300
 _SECONDS = 6.0
 
@@ -61,16 +66,9 @@ async def test_names_of_models(tmp_path: Path, figures: Figures) -> None:
 
 async def test_hundreds_of_pulls_at_once(tmp_path: Path, figures: Figures) -> None:
     """Of different models, from a registry that never answers. Those that are too many are refused."""
-    here = most = 0
 
     async def hang(exchange: Exchange) -> None:
-        nonlocal here, most
-        here += 1
-        most = max(most, here)
-        try:
-            await exchange.repeat(b" ", b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", 1)
-        finally:
-            here -= 1
+        await exchange.repeat(b" ", b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", 1)
 
     names = [f"evil.example/team/m{number}" for number in range(_PULLS)]
 
@@ -90,8 +88,8 @@ async def test_hundreds_of_pulls_at_once(tmp_path: Path, figures: Figures) -> No
         hosted(tmp_path, figures, (f"evil.example={source.url}",), rehearsed=attack) as scene,
     ):
         errors = await attack(scene.port)
-    figures.notes.append(f"of {_PULLS} pulls {errors.count('')} went on, {most} at once")
-    assert 0 < most <= 64
+    figures.notes.append(f"of {_PULLS} pulls {errors.count('')} went on")
+    assert errors.count("") == 64
     assert {error for error in errors if error and "pulls" not in error} == set()
 
 
@@ -100,8 +98,8 @@ async def test_keep_alives(tmp_path: Path, figures: Figures) -> None:
         seen: Counter[int] = Counter()
         async with asking(f"http://127.0.0.1:{port}") as http:
             for value in _KEEP_ALIVES:
-                for path, text in (("/api/generate", b'"prompt":"x"'), ("/api/embed", b'"input":"x"')):
-                    body = b'{"model":"%b","stream":false,%b,"keep_alive":%b}' % (MODEL.encode(), text, value)
+                for path, text in _ASKED:
+                    body = b"{%b,%b,%b}" % (_MODEL, text, b'"keep_alive":%b' % value)
                     answer = await http.post(path, content=body)
                     seen[answer.status_code] += 1
                     if answer.status_code != 200:

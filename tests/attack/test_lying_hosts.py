@@ -65,7 +65,7 @@ def _many(count: int) -> host_pb2.StoredModels:
 
 def _changes() -> Iterator[bytes]:
     """Without an end, and as fast as they are read."""
-    yield host_pb2.HostState(id="liar", stored=_many(5000)).SerializeToString()
+    yield host_pb2.HostState(id="liar", stored=_many(1000)).SerializeToString()
     number = 0
     while True:
         number += 1
@@ -211,6 +211,8 @@ async def _use(port: int, liar: LyingHost, states: States) -> list[int]:
 
 
 async def _lists(url: str, model: str) -> bool:
+    """Asks now and then: the list may have thousands of models, and is work for the frontend."""
+    await asyncio.sleep(0.5)
     async with asking(url) as http:
         return model in [each["name"] for each in (await http.get("/api/tags")).json()["models"]]
 

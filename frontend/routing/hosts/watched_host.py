@@ -33,9 +33,10 @@ _log = logging.getLogger("drover.fleet")
 _RETRY_SECONDS = 0.25
 # After a message that no host sends.
 _BROKEN_SECONDS = 2.0
-# Between two messages of a host, so that a defective one does not take all the time of the frontend. A state
-# for which much is done is followed by a longer pause.
-_PAUSE_SECONDS = 0.005
+# After each message of a host, so that a defective one does not take all the time of the frontend.
+_READ_PAUSE_SECONDS = 0.002
+# States that come meanwhile count together, and later where there is much to do for each.
+_PUBLISH_PAUSE_SECONDS = 0.005
 _PAUSES_PER_WORK = 4
 # Fields of a state.
 _MODELS: Final = ("stored", "changed_models", "removed_models")
@@ -97,10 +98,19 @@ class WatchedHost:
         self._only_replicas: Collection[str] = frozenset()
         self._demands_changed = ChangeSignal()
         self._addresses: list[str] = []
+        self._taken: host_pb2.HostState | None = None
+        """The last state, until it counts; `_models_changed`: those of the store, since then."""
+        self._models_changed = False
+        self._has_taken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        for work, name in ((self._watch(), "watch"), (self._ensure(), "ask")):
+        works = (
+            (self._watch(), "watch"),
+            (self._publish_taken(), "publish states of"),
+            (self._ensure(), "ask"),
+        )
+        for work, name in works:
             task = asyncio.create_task(work, name=f"{name} host {self.address}")
             task.add_done_callback(log_task_failure)
             self._tasks.append(task)
@@ -193,10 +203,9 @@ class WatchedHost:
                 try:
                     checked = StateCheck()
                     async for state in call:
-                        began = time.monotonic()
-                        self.update(checked.read(state, len(self._listed)))
-                        spent = time.monotonic() - began
-                        await asyncio.sleep(max(_PAUSE_SECONDS, _PAUSES_PER_WORK * spent))
+                        self._take(checked.read(state, len(self._listed)))
+                        self._has_taken.set()
+                        await asyncio.sleep(_READ_PAUSE_SECONDS)
                 finally:
                     call.cancel()
                 self._on_lost("it closed the stream")
@@ -208,10 +217,33 @@ class WatchedHost:
                 await asyncio.sleep(_BROKEN_SECONDS)
             await asyncio.sleep(_RETRY_SECONDS)
 
+    async def _publish_taken(self) -> None:
+        while True:
+            await self._has_taken.wait()
+            self._has_taken.clear()
+            began = time.monotonic()
+            self._publish()
+            spent = time.monotonic() - began
+            await asyncio.sleep(max(_PUBLISH_PAUSE_SECONDS, _PAUSES_PER_WORK * spent))
+
     def update(self, state: host_pb2.HostState) -> None:
         """Take a state that the host has sent, and its models out of it."""
+        self._take(state)
+        self._publish()
+
+    def _take(self, state: host_pb2.HostState) -> None:
         self.id = state.id
-        models_changed = self._update_models(state)
+        self._models_changed = self._update_models(state) or self._models_changed
+        self._taken = state
+
+    def _publish(self) -> None:
+        """From now on the last state counts, if there is a new one."""
+        state, self._taken = self._taken, None
+        if state is None:
+            return
+        models_changed, self._models_changed = self._models_changed, False
+        if models_changed:
+            self.hide_removed()
         if self.state is None:
             logs.event(_log, logging.INFO, "host joined", host=self.address, models=len(self.stored))
         self._set_state(state)
@@ -236,7 +268,6 @@ class WatchedHost:
             self._listed.pop(name, None)
         for field in _MODELS:
             state.ClearField(field)
-        self.hide_removed()
         return True
 
     def hide_removed(self) -> None:
@@ -253,6 +284,7 @@ class WatchedHost:
         elif reason != self._problem:
             logs.event(_log, logging.INFO, "host cannot be reached", host=self.address, reason=reason)
         self._problem = reason
+        self._taken = None
         self._set_state(None)
         self.children = {}
         self.is_known.set()
@@ -278,7 +310,7 @@ class WatchedHost:
                 async for failure in call:
                     if failure is not None and failure.digest in self._demands:
                         self._events.load_failed(self, failure.digest, error_of_failure(failure.failure))
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await asyncio.sleep(_READ_PAUSE_SECONDS)
             except grpc.aio.AioRpcError:
                 # `_watch` says that the host is lost.
                 pass

@@ -101,6 +101,29 @@ def _serving(host: _Host) -> AbstractAsyncContextManager[str]:
     return serving_calls({"Watch": watch, "Ensure": ensure}, SERVICE_NAME)
 
 
+async def test_states_that_come_together_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each was worked on by itself, so that what was read was long over."""
+    monkeypatch.setattr(watched_host, "_PUBLISH_PAUSE_SECONDS", 0.05)
+    names = [f"m{number}:latest" for number in range(300)]
+    states = [_state(stored=host_pb2.StoredModels(models=[_NAMED]))]
+    for name in names:
+        card = engine_pb2.Model(names=[name], manifest=f"sha256:{name}")
+        states.append(_state(changed_models=[host_pb2.StoredModel(card=card)]))
+    changes: list[int] = []
+    async with _serving(_Host([[each.SerializeToString() for each in states]], [])) as address:
+        host = WatchedHost(
+            address,
+            HostEvents(lambda: None, lambda: changes.append(len(host.stored)), lambda host, key, error: None),
+        )
+        host.start()
+        try:
+            await until(lambda: len(host.stored) == len(states), 20, "all of them count")
+        finally:
+            await host.stop()
+    assert changes[-1] == len(states)
+    assert len(changes) < len(states) / 2
+
+
 async def test_a_host_is_watched_on_after_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task that watched it had ended, and the host was away for ever."""
     monkeypatch.setattr(watched_host, "_BROKEN_SECONDS", 0.01)
