@@ -61,7 +61,7 @@ class HostStores:
         host = holders[0] if holders else max(self._ready(), key=_disk_free)
         await self._removals.settle(host, name_key)
         call = host.stub.Pull(host_pb2.PullRequest(model=name, insecure=insecure))
-        async for step in self._until_listed(_messages(call), name_key):
+        async for step in self._until_listed(_messages(call), host, name_key):
             yield step
 
     async def describe(self, name: str, name_key: str, verbose: bool) -> engine_pb2.Model:
@@ -87,7 +87,7 @@ class HostStores:
         host = await self._host_with({*request.files.values(), *request.adapters.values()})
         await self._removals.settle(host, name_key)
         call = host.stub.Create(request)
-        async for step in self._until_listed(_messages(call), name_key):
+        async for step in self._until_listed(_messages(call), host, name_key):
             yield step
 
     async def copy(self, source: str, source_key: str, name: str, name_key: str) -> None:
@@ -107,7 +107,7 @@ class HostStores:
         """The host's error."""
         try:
             await self._removals.settle(host, name_key)
-            async for _ in self._until_listed(_messages(host.stub.Create(request)), name_key):
+            async for _ in self._until_listed(_messages(host.stub.Create(request)), host, name_key):
                 pass
         except DroverError as error:
             return error
@@ -188,13 +188,15 @@ class HostStores:
             await asyncio.wait({writing})
 
     async def _until_listed(
-        self, steps: AsyncGenerator[host_pb2.Progress, None], name_key: str
+        self, steps: AsyncGenerator[host_pb2.Progress, None], host: WatchedHost, name_key: str
     ) -> AsyncGenerator[host_pb2.Progress, None]:
-        """The steps, the last one when this frontend lists the model: the client may ask for it at once."""
+        """The steps, the last one when this frontend lists the model of the host: the client may ask for it
+        at once, or remove it.
+        """
         async with aclosing(steps):
             async for step in steps:
                 if manifest := step.manifest:
-                    await self._hosts.wait_for(lambda: self._manifest_of(name_key) == manifest)
+                    await self._hosts.wait_for(lambda: _manifest_at(host, name_key) == manifest)
                 yield step
 
     def _manifest_of(self, name_key: str) -> str:
@@ -251,6 +253,11 @@ class HostStores:
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""
         return min(self._ready(), key=lambda host: blake2b(f"{host.id} {_UPLOADS}".encode()).digest())
+
+
+def _manifest_at(host: WatchedHost, name_key: str) -> str:
+    model = host.served.get(name_key)
+    return model.info.manifest if model else ""
 
 
 def _disk_free(host: WatchedHost) -> int:

@@ -90,6 +90,33 @@ async def test_a_copy_is_a_model_of_every_host_that_has_the_first(tmp_path: Path
             await stores.copy("one", name("one").key, "third", name("third").key)
 
 
+async def test_a_copy_is_made_when_every_host_is_known_to_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was enough that one was, and who removed the copy at once left it on the others."""
+    async with AsyncExitStack() as owned:
+        addresses = []
+        for number in range(2):
+            put_simulated(tmp_path / f"store-{number}", ["one"])
+            server = await owned.enter_async_context(hosting(tmp_path / f"store-{number}"))
+            addresses.append(server.address)
+        fleet = await owned.enter_async_context(fleet_of(*addresses))
+        stores = await owned.enter_async_context(stores_of(fleet.hosts))
+        first, second = fleet.hosts.all
+        publish = second._publish
+        monkeypatch.setattr(second, "_publish", lambda: None)
+        key = name("again").key
+        copying = asyncio.create_task(stores.copy("one", name("one").key, "again", key))
+        await until(lambda: key in first.served, SECONDS, "one is known to have it")
+        done, _ = await asyncio.wait({copying}, timeout=0.5)
+        assert not done
+        monkeypatch.undo()
+        publish()
+        await copying
+        await stores.delete("again", key)
+        assert key not in second.served
+
+
 async def test_files_that_were_uploaded_before_another_host_joined(tmp_path: Path) -> None:
     """Which host takes uploads depends on those that are there."""
     write_sentencepiece_gguf(tmp_path / "tiny.gguf")
