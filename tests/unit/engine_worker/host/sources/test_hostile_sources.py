@@ -141,21 +141,24 @@ def test_long_names_of_a_hub_are_searched_at_their_end() -> None:
     assert time.monotonic() - began < _MOST_SECONDS
 
 
+_NAMED = {"id": "team/x", "sha": "c" * 40}
+
+
 @pytest.mark.parametrize(
-    "listed",
+    ("listed", "reason"),
     [
-        {"sha": {"x": 1}, "siblings": [{"rfilename": "x-Q4_K_M.gguf", "size": 1}]},
-        {"sha": "c" * 40, "siblings": [{"rfilename": str(number)} for number in range(20_000)]},
-        [],
+        ({**_NAMED, "sha": {"x": 1}, "siblings": [{"rfilename": "x-Q4_K_M.gguf", "size": 1}]}, "no text"),
+        ({**_NAMED, "siblings": [{"rfilename": str(number)} for number in range(20_000)]}, "16384 files"),
+        ([], "'list' object"),
     ],
     ids=["revision", "many files", "no object"],
 )
-async def test_lists_of_a_hub_that_cannot_be_used(store: Store, listed: object) -> None:
+async def test_lists_of_a_hub_that_cannot_be_used(store: Store, listed: object, reason: str) -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.answer(json.dumps(listed).encode())
 
     async with pulling(store, {"x": answer}, {}) as made:
-        with pytest.raises(SourceFailed, match="cannot be read"):
+        with pytest.raises(SourceFailed, match=f"cannot be read.*{reason}"):
             await pull(made, "hf.co/team/x")
 
 
