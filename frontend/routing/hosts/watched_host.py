@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -86,7 +86,8 @@ class WatchedHost:
         self._last_ready = -math.inf
         """When it ceased to be ready (time.monotonic)."""
         self._listed: dict[str, _Listed] = {}
-        """By the first name of its card."""
+        """By the first name of its card; `_hidden`: those of them that are removed."""
+        self._hidden: Mapping[str, _Listed] = {}
         self.is_known = asyncio.Event()
         """Set once the host has answered or failed for the first time."""
         self._events = events
@@ -271,10 +272,16 @@ class WatchedHost:
         return True
 
     def hide_removed(self) -> None:
-        """Call when what is removed has changed."""
-        listed: Iterable[_Listed] = self._listed.values()
-        if removed := self._removed_of(self.id):
-            listed = [each for each in listed if not _is_removed(each, removed)]
+        """Call when what is removed has changed. A hidden model stays hidden until the host sends it anew or
+        says that it is deleted: where another frontend has deleted it, the database may say so first.
+        """
+        removed, before = self._removed_of(self.id), self._hidden
+        self._hidden = {
+            first: each
+            for first, each in self._listed.items()
+            if _is_removed(each, removed) or before.get(first) is each
+        }
+        listed = [each for first, each in self._listed.items() if first not in self._hidden]
         self.stored = {each.stored.card.manifest: each.stored for each in listed}
         self.served = {model.name.key: model for each in listed for model in each.served}
 

@@ -20,6 +20,7 @@ def stored(text: str, digest: str) -> host_pb2.StoredModel:
 class _Watched:
     def __init__(self, address: str = "host:1") -> None:
         self.events: list[str] = []
+        self.removed: dict[str, str] = {}
         self.host = WatchedHost(
             address,
             HostEvents(
@@ -27,6 +28,7 @@ class _Watched:
                 lambda: self.events.append("models"),
                 lambda *_: None,
             ),
+            removed_of=lambda host_id: self.removed,
         )
 
     def update(self, **fields: object) -> None:
@@ -55,6 +57,27 @@ async def test_models_are_kept_and_change_one_by_one() -> None:
     # A host that was started anew sends all of them.
     watched.update(stored=host_pb2.StoredModels())
     assert host.stored == host.served == {}
+
+
+async def test_a_removed_model_stays_hidden_until_the_host_says_that_it_is_deleted() -> None:
+    """Another frontend had deleted it and the row was gone, so it was listed until the next state came."""
+    watched = _Watched()
+    host, key = watched.host, name("one").key
+    watched.removed = {key: "sha256:1"}
+    first = host_pb2.StoredModels(models=[stored("one", "sha256:1"), stored("two", "sha256:2")])
+    watched.update(stored=first)
+    assert set(host.stored) == {"sha256:2"}
+
+    watched.removed = {}
+    host.hide_removed()
+    watched.update(budget_bytes=5)
+    watched.update(changed_models=[stored("three", "sha256:3")])
+    assert set(host.stored) == {"sha256:2", "sha256:3"}
+    assert key not in host.served
+
+    # It has come again, and both changes came as one.
+    watched.update(changed_models=[stored("one", "sha256:1")])
+    assert key in host.served
 
 
 async def test_the_last_state_has_no_models() -> None:
