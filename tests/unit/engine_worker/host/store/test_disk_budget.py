@@ -15,6 +15,7 @@ from engine_worker.host.store.blobs import Blobs, PartialBlob
 from engine_worker.host.store.store import Store
 from tests.unit.engine_worker.host.conftest import digest_of
 
+SECONDS = 30.0
 BUDGET = 15
 DATA = b"0123456789"
 
@@ -78,27 +79,40 @@ def test_a_failed_upload_gives_its_room_back(blobs: Blobs, end: Callable[[Partia
 
 
 def test_it_holds_at_each_moment(tmp_path: Path) -> None:
-    """Many writers in threads of their own want twice of what there is. A file is whole, or refused."""
+    """Many writers in threads of their own want twice of what there is. A file is whole, or refused.
+
+    What is used is counted while all of them wait for each other: the sum of files that change would be that
+    of no moment.
+    """
     count, size, piece = 16, 64 << 10, 1 << 10
     blobs = Blobs(tmp_path / "blobs", count * size // 2)
-    together = Barrier(count)
+    used: list[int] = []
+    together = Barrier(count, lambda: used.append(blobs.used_bytes), timeout=SECONDS)
+
+    def begun(number: int, digest: str) -> PartialBlob | None:
+        try:
+            return blobs.begin(digest, size) if number % 2 else blobs.begin_unknown(digest)
+        except StoreFull:
+            return None
 
     def write(number: int) -> bool:
         data = number.to_bytes(1, "little") * size
         together.wait()
-        try:
-            pulls = number % 2
-            partial = blobs.begin(digest_of(data), size) if pulls else blobs.begin_unknown(digest_of(data))
-            for begin in range(0, size, piece):
-                partial.write(data[begin : begin + piece])
-                assert blobs.used_bytes <= blobs.budget_bytes
+        partial = begun(number, digest_of(data))
+        for begin in range(0, size, piece):
+            try:
+                if partial is not None:
+                    partial.write(data[begin : begin + piece])
+            except StoreFull:
+                partial = None
+            together.wait()
+        if partial is not None:
             partial.commit()
-        except StoreFull:
-            return False
-        return True
+        return partial is not None
 
     with ThreadPoolExecutor(count) as threads:
         ended = list(threads.map(write, range(count)))
+    assert max(used) <= blobs.budget_bytes
     whole = sum(path.stat().st_size for path in (tmp_path / "blobs").iterdir())
     assert whole == size * sum(ended)
     assert 0 < sum(ended) <= count // 2
