@@ -14,6 +14,7 @@ from tests.clients.fleet import (
     ANSWER,
     ANTHROPIC_WEATHER,
     BROKEN_QUESTION,
+    FREED_SECONDS,
     HARD_QUESTION,
     IT_RAINS,
     LONG_QUESTION,
@@ -30,7 +31,6 @@ from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
 _TIMEOUT_SECONDS = 60
-FREED_SECONDS = 0.25
 # The client's newest version does not know it any more.
 GREEDY = {"temperature": 0}
 CALLED_PARIS = ("get_weather", {"city": "Paris"})

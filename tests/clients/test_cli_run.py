@@ -9,6 +9,7 @@ import pytest
 from tests.clients import go_requests as go
 from tests.clients.fleet import (
     ANSWER,
+    FREED_SECONDS,
     HARD_QUESTION,
     LONG_QUESTION,
     QUESTION,
@@ -23,7 +24,6 @@ from tests.clients.go_types import CHAT, EMBED, GENERATE, METRICS, PROGRESS, SHO
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
-FREED_SECONDS = 0.25
 # As after `/set parameter temperature 0` and `/set parameter num_predict 24`.
 GREEDY = {"temperature": 0, "num_predict": 24}
 

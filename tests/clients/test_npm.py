@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.fleet import Fleet
+from tests.clients.fleet import FREED_SECONDS, Fleet
 from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
 FOLDER = Path(__file__).parent / "node"
-FREED_SECONDS = 0.25
 _TESTS_SECONDS = 60.0
 _LINE_SECONDS = 10.0
 

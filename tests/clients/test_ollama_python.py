@@ -12,6 +12,7 @@ import pytest
 
 from tests.clients.fleet import (
     ANSWER,
+    FREED_SECONDS,
     HARD_QUESTION,
     LONG_QUESTION,
     QUESTION,
@@ -26,7 +27,6 @@ from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
 GREEDY = {"temperature": 0, "num_predict": 24}
-FREED_SECONDS = 0.25
 _TIMEOUT_SECONDS = 60
 
 Part = TypeVar("Part")

@@ -12,6 +12,7 @@ from tests.clients.both import collected, opened, settled
 from tests.clients.fleet import (
     ANSWER,
     BROKEN_QUESTION,
+    FREED_SECONDS,
     HARD_QUESTION,
     LONG_QUESTION,
     QUESTION,
@@ -26,7 +27,6 @@ from tests.support.engine_client import EngineClient
 from tests.support.waiting import until
 
 _TIMEOUT_SECONDS = 60
-FREED_SECONDS = 0.25
 PARAMETERS = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
