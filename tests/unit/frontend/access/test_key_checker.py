@@ -18,6 +18,7 @@ from frontend.access.key_rows import KeyChanges
 from frontend.access.keys import Keys
 from frontend.access.secret import new_secret
 from frontend.access.stored_key import Digest, StoredKey
+from tests.support.cpu_time import within_cpu
 
 _DIGESTS = [f"$scrypt$ln=14,r=8,p=1${letter * 22}${letter * 43}" for letter in "ABCD"]
 
@@ -149,7 +150,6 @@ async def test_thousands_of_keys_cost_no_more_than_one(scene: _Scene) -> None:
         scene.rows.keys[f"k{number}"] = StoredKey(Key(f"k{number}", "n"), (Digest(text=_DIGESTS[0]),))
     secret = await scene.new("k4999", _DIGESTS[0])
     assert await scene.check(secret) == "k4999"
-    began = time.monotonic()
-    for _ in range(1_000):
-        await scene.check(secret)
-    assert time.monotonic() - began < 1.0
+    with within_cpu(0.5):
+        for _ in range(1_000):
+            await scene.check(secret)

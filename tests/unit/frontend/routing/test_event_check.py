@@ -15,7 +15,7 @@ import pytest
 from drover.errors import DroverError, ProtocolBroken
 from drover.v1 import engine_pb2 as pb
 from frontend.routing.backends.delivery import events_of
-from frontend.routing.backends.grpc import generate_stream
+from frontend.routing.backends.grpc import event_check, generate_stream
 from frontend.routing.backends.grpc.event_check import EventCheck, max_bytes
 from frontend.routing.backends.grpc.worker import GrpcWorker
 from frontend.routing.discovery.static import Static
@@ -154,8 +154,12 @@ _VIOLATIONS: dict[str, Callable[[], Iterable[bytes]]] = {
 
 @pytest.mark.parametrize("violations", _VIOLATIONS.values(), ids=_VIOLATIONS)
 async def test_requests_of_a_violating_worker_fail_over(
-    violations: Callable[[], Iterable[bytes]], caplog: pytest.LogCaptureFixture
+    violations: Callable[[], Iterable[bytes]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # 70,000 empty events are allowed else: many seconds of both tiers in one event loop.
+    monkeypatch.setattr(event_check, "_BASE_BYTES", 256 * 1024)
     async with (
         serving(RawEngine(violations)) as faulty,
         serving(RawEngine(_bytes(*CORRECT))) as correct,

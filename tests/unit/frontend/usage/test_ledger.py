@@ -18,6 +18,7 @@ from frontend.usage.ledger import MAX_MODELS, OTHER, UsageLedger
 from frontend.usage.query import UsageQuery
 from frontend.usage.rows import Batch, UsageRows
 from frontend.usage.tally import Tally, UsageKey
+from tests.support.cpu_time import within_cpu
 from tests.support.postgres import Postgres
 from tests.support.waiting import until
 from tests.unit.frontend.usage.records import ALICE, ended
@@ -260,11 +261,9 @@ async def test_days_beyond_those_to_keep_are_deleted(database: Database, quick: 
 
 async def test_counting_takes_microseconds(ledger: UsageLedger) -> None:
     record = ended(key=ALICE)
-    began = time.process_time()
-    for _ in range(1_000):
-        ledger.count(record)
-
-    assert (time.process_time() - began) / 1_000 < 0.0002
+    with within_cpu(0.2):
+        for _ in range(1_000):
+            ledger.count(record)
 
 
 async def test_a_database_that_restarts_gets_everything_once(server: Postgres) -> None:
