@@ -30,7 +30,9 @@ _IN_QUEUE = struct(
         "id": text(),
         "position": integer("1 is the next one.", minimum=1),
         "waiting": integer("Number of requests queued for that model in this frontend.", minimum=1),
-        "expected_wait_seconds": number("Extrapolated from the queue's recent progress.", minimum=0),
+        "expected_wait_seconds": number(
+            "From the queue's recent progress and the rest of the model's load.", minimum=0
+        ),
     },
     ["id", "position", "waiting", "expected_wait_seconds"],
 )

@@ -119,7 +119,7 @@ class Fleet:
         )
         self._scheduler = Scheduler(self._registry, queues, policy, self.hosts, load_timeout_seconds)
         self.hosts.waiting, self.hosts.fail = self._waiting_for_hosts, self._fail_waiting
-        queues.on_change = self.hosts.on_queue_change
+        queues.on_change, queues.load_seconds = self.hosts.on_queue_change, self.hosts.load_seconds
         self._budget = RetryBudget()
         self._replicas = Replicas(self._scheduler, self.hosts)
         self._stalled = StalledRequests()

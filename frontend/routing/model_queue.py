@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drover.errors import DeadlineExceeded, DroverError, NoWorkerReady, QueueFull
 from frontend.routing.capacity import WorkerPermit
@@ -313,6 +313,8 @@ class QueueTable:
         self.no_worker_timeout_seconds = no_worker_timeout_seconds
         self.on_change: Callable[[], None] = lambda: None
         """Called when a queue gets its first request, or loses its last one: not for each request."""
+        self.load_seconds: Callable[[str], float] = lambda key: 0.0
+        """What is left of the load of the model with a key."""
         self._queues: dict[Kind, ModelQueue] = {}
         self._names: dict[Kind, str] = {}
 
@@ -379,8 +381,10 @@ class QueueTable:
         return own or self._find(lambda ticket: ticket.request_id == request_id)
 
     def _find(self, matches: Callable[[Ticket], bool]) -> QueuePosition | None:
-        found = (queue.locate(matches) for queue in self._queues.values())
-        return next((position for position in found if position is not None), None)
+        for kind, queue in self._queues.items():
+            if (found := queue.locate(matches)) is not None:
+                return replace(found, expected_seconds=found.expected_seconds + self.load_seconds(kind[0]))
+        return None
 
     def _may_wait(self) -> bool:
         return self.waiting < self._max_waiting

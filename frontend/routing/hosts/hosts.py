@@ -188,6 +188,16 @@ class Hosts:
             return None
         return NoWorkerReady(f"model '{stored[0].card.names[0]}' cannot be served: {stored[0].unusable}")
 
+    def load_seconds(self, key: str) -> float:
+        """What is left of the load of the model with this key, as long as the last one took and without the
+        wait for memory; 0: not known, or it is loaded.
+        """
+        hosts = [host for host in self._hosts.values() if key in host.stored]
+        if any(host.has_ready(key) for host in hosts):
+            return 0.0
+        at_it = [host for host in hosts if host.loads(key)] or self._able(key)[:1]
+        return min((host.load_seconds(key) for host in at_it), default=0.0)
+
     def child_at(self, address: str) -> tuple[WatchedHost, host_pb2.Child] | None:
         """The host whose worker has this address, and the worker; None if no host has it."""
         for host in self._hosts.values():

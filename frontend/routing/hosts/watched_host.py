@@ -40,6 +40,7 @@ _PUBLISH_PAUSE_SECONDS = 0.005
 _PAUSES_PER_WORK = 4
 # Fields of a state.
 _MODELS: Final = ("stored", "changed_models", "removed_models")
+_NS = 1_000_000_000
 _WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -149,6 +150,12 @@ class WatchedHost:
         child = self.children.get(key)
         return child is not None and child.state == host_pb2.Child.LOADING
 
+    def load_seconds(self, key: str) -> float:
+        """Of a model of the store: how much of its usual load is left, or all of it before that has begun."""
+        elapsed_ns = time.time_ns() - self.children[key].since_unix_ns if self.loads(key) else 0
+        # The host's clock may be ahead.
+        return max(0, self.stored[key].load_ns - max(0, elapsed_ns)) / _NS
+
     def has_ready(self, key: str) -> bool:
         """Whether the model with this key is loaded there, as the host says."""
         child = self.children.get(key)
@@ -227,12 +234,8 @@ class WatchedHost:
             spent = time.monotonic() - began
             await asyncio.sleep(max(_PUBLISH_PAUSE_SECONDS, _PAUSES_PER_WORK * spent))
 
-    def update(self, state: host_pb2.HostState) -> None:
-        """Take a state that the host has sent, and its models out of it."""
-        self._take(state)
-        self._publish()
-
     def _take(self, state: host_pb2.HostState) -> None:
+        """Read a state that the host has sent, and take its models out of it."""
         self.id = state.id
         self._models_changed = self._update_models(state) or self._models_changed
         self._taken = state

@@ -20,6 +20,7 @@ from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from frontend.routing.model_queue import WaitingRequest
 from tests.support.cpu_time import within_cpu
 from tests.unit.frontend.console.fleet_of_many import failed, finished, worker
+from tests.unit.frontend.routing.hosts.conftest import send
 
 _NOW = 1_700_000_000.0
 _NAMES = {"k1": "alice", "k2": "bob"}
@@ -124,7 +125,7 @@ def _host(address: str, state: host_pb2.HostState) -> WatchedHost:
         host_pb2.HostState(),
     )
     own.CopyFrom(state)
-    host.update(own)
+    send(host, own)
     return host
 
 

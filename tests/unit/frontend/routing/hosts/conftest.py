@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from drover.v1 import engine_pb2 as pb
+from drover.v1 import host_pb2
 from frontend.database.database import Database
 from frontend.database.url import parse_url
 from frontend.observability.request_record import SilentObserver
@@ -22,6 +23,7 @@ from frontend.routing.hosts.hosts import Hosts
 from frontend.routing.hosts.removal_rows import RemovalRows
 from frontend.routing.hosts.removals import LEASE_SECONDS, Removals
 from frontend.routing.hosts.stores import HostStores
+from frontend.routing.hosts.watched_host import WatchedHost
 from frontend.routing.model_queue import QueueTable
 from frontend.routing.policies.least_load import LeastLoad
 from tests.support.hosts import hosting, put_simulated
@@ -56,6 +58,12 @@ async def stores_of(hosts: Hosts, url: str = "sqlite://") -> AsyncIterator[HostS
     finally:
         await removals.stop()
         await database.close()
+
+
+def send(host: WatchedHost, state: host_pb2.HostState) -> None:
+    """As if the host had sent it."""
+    host._take(state)
+    host._publish()
 
 
 async def generate(fleet: Fleet, model: str, observer: FailoverObserver | None = None) -> pb.Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -13,25 +14,30 @@ from frontend.routing.hosts.choice import is_better, only_replicas, ranked
 from frontend.routing.hosts.hosts import Hosts, Waiting
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from tests.support.waiting import until
+from tests.unit.frontend.routing.hosts.conftest import send
 
 KEY = "sha256:wanted"
 SIZE = 10
 
 
-def host(name: str, *children: host_pb2.Child, budget: int = 20, **fields: object) -> WatchedHost:
+def host(
+    name: str, *children: host_pb2.Child, budget: int = 20, load_ns: int = 0, **fields: object
+) -> WatchedHost:
     """A host with the model in its store."""
     made = WatchedHost(f"{name}:1", HostEvents(lambda: None, lambda: None, lambda *_: None))
     card = engine_pb2.Model(names=["wanted:latest"], manifest=KEY)
     used = sum(child.memory_bytes for child in children)
     state = host_pb2.HostState(
         id=name,
-        stored=host_pb2.StoredModels(models=[host_pb2.StoredModel(card=card, memory_bytes=SIZE)]),
+        stored=host_pb2.StoredModels(
+            models=[host_pb2.StoredModel(card=card, memory_bytes=SIZE, load_ns=load_ns)]
+        ),
         children=children,
         budget_bytes=budget,
         used_bytes=used,
         **fields,  # type: ignore[arg-type]  # as the test gives them
     )
-    made.update(state)
+    send(made, state)
     return made
 
 
@@ -118,20 +124,42 @@ async def test_a_second_replica_is_for_a_queue_that_lasts_after_the_load(
         return list(hosts._chosen(KEY, Waiting(1, seconds, replicas)))
 
     assert asked(20, 0) == [(one, False)]
-    one.update(host_pb2.HostState(id="one", children=[child(KEY)], budget_bytes=20))
+    send(one, host_pb2.HostState(id="one", children=[child(KEY)], budget_bytes=20))
     assert asked(20, 0) == [(one, False)]
     assert asked(20, 1) == []
-    await until(lambda: asked(20, 1) == [(two, True)], 5, "the queue lasts")
+    await until(lambda: asked(20, 1) == [(two, True)], 30, "the queue lasts")
     assert asked(0.1, 1) == []
     # While it loads requests wait for it, too; and a third host is not asked.
     hosts._hosts["three"] = host("three")
-    two.update(host_pb2.HostState(id="two", children=[child(KEY, state=host_pb2.Child.LOADING)]))
+    send(two, host_pb2.HostState(id="two", children=[child(KEY, state=host_pb2.Child.LOADING)]))
     assert asked(20, 1) == [(two, True)]
     del hosts._hosts["three"]
     # It is evicted and loaded again.
-    one.update(host_pb2.HostState(id="one", budget_bytes=20))
+    send(one, host_pb2.HostState(id="one", budget_bytes=20))
     assert [is_extra for _, is_extra in asked(20, 0)] == [False]
     assert asked(20, 1) == []
+
+
+async def test_what_is_left_of_a_load() -> None:
+    def loading(seconds: float) -> host_pb2.Child:
+        began_ns = time.time_ns() - round(seconds * 10**9)
+        return host_pb2.Child(digest=KEY, state=host_pb2.Child.LOADING, since_unix_ns=began_ns)
+
+    hosts = Hosts([])
+
+    def left(*known: WatchedHost) -> float:
+        hosts._hosts = {each.address: each for each in known}
+        return hosts.load_seconds(KEY)
+
+    usual_ns = 60 * 10**9
+    idle, at_it = host("idle", load_ns=usual_ns), host("at it", loading(20), load_ns=usual_ns)
+    assert left(idle) == 60
+    assert left(idle, at_it) == pytest.approx(40, abs=5)
+    assert left(host("late", loading(100), load_ns=usual_ns)) == 0
+    # A host whose clock is ahead.
+    assert left(host("ahead", loading(-100), load_ns=usual_ns)) == 60
+    assert left(at_it, host("ready", child(KEY), load_ns=usual_ns)) == 0
+    assert left(host("never loaded")) == left() == 0
 
 
 async def test_one_of_several_second_replicas_becomes_the_first() -> None:
@@ -140,9 +168,9 @@ async def test_one_of_several_second_replicas_becomes_the_first() -> None:
     two, other = host("a", child(KEY, extra=True)), host("b", child(KEY, extra=True), child(extra=True))
     hosts = [other, first, two]
     assert [only_replicas(each, hosts) for each in hosts] == [{"sha256:other"}, set(), set()]
-    first.update(host_pb2.HostState(id="c", children=[child(KEY, state=host_pb2.Child.DRAINING)]))
+    send(first, host_pb2.HostState(id="c", children=[child(KEY, state=host_pb2.Child.DRAINING)]))
     assert [only_replicas(each, hosts) for each in hosts] == [{"sha256:other"}, set(), {KEY}]
-    two.update(host_pb2.HostState(id="a", children=[child(KEY, state=host_pb2.Child.DRAINING, extra=True)]))
+    send(two, host_pb2.HostState(id="a", children=[child(KEY, state=host_pb2.Child.DRAINING, extra=True)]))
     assert only_replicas(other, hosts) == {"sha256:other", KEY}
     assert only_replicas(two, hosts) == set()
 
@@ -159,11 +187,11 @@ async def test_a_host_that_is_reached_anew_may_have_the_first_replica(
     try:
         for _ in range(2):
             hosts.on_queue_change()
-            await until(lambda: not hosts._queue_changed.is_set(), 5, "it has asked")
+            await until(lambda: not hosts._queue_changed.is_set(), 30, "it has asked")
             assert second._only_replicas == frozenset()
-            first.update(host_pb2.HostState(id="first", children=[child(KEY)]))
+            send(first, host_pb2.HostState(id="first", children=[child(KEY)]))
             first._on_lost("it restarts")
         monkeypatch.setattr(hosts_module, "_LOST_SECONDS", 0.0)
-        await until(lambda: second._only_replicas == {KEY}, 5, "the host is away for too long")
+        await until(lambda: second._only_replicas == {KEY}, 30, "the host is away for too long")
     finally:
         asking.cancel()

@@ -216,6 +216,22 @@ async def test_new_requests_wait_for_a_host_that_restarts(tmp_path: Path) -> Non
         assert list(shown.names) == ["one:latest"]
 
 
+async def test_a_waiting_request_is_promised_what_is_left_of_the_load(tmp_path: Path) -> None:
+    put_simulated(tmp_path / "store", ["slow"], 100, "--sim-load-ms", "1500")
+    async with hosting(tmp_path / "store") as host, fleet_of(host.address) as fleet:
+        assert (await generate(fleet, "slow")).completion_tokens == 3
+        model = fleet.find(name("slow"))
+        assert model is not None
+        await fleet.unload(model)
+        again = asyncio.create_task(generate(fleet, "slow"))
+        await until(lambda: fleet.queues.find("", "") is not None, SECONDS, "it waits")
+        waiting = fleet.queues.find("", "")
+        assert waiting is not None
+        # What its last load took; no request has left the queue lately.
+        assert 1.0 < waiting.expected_seconds < SECONDS
+        await again
+
+
 async def test_a_load_that_takes_too_long(tmp_path: Path) -> None:
     put_simulated(tmp_path / "store", ["slow"], 100, "--sim-load-ms", "60000")
     async with hosting(tmp_path / "store") as host, fleet_of(host.address, load_timeout_seconds=0.5) as fleet:

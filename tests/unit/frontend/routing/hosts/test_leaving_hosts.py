@@ -27,7 +27,7 @@ from tests.support.hosts import hosting, put_simulated
 from tests.support.processes import free_port
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
-from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, stores_of
+from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, send, stores_of
 
 
 async def test_a_host_that_is_lost_keeps_its_models_known(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ async def test_models_of_a_host_that_gets_another_address_stay_known(
         listing.lists.put_nowait(["127.0.0.1:1", "127.0.0.1:2"])
         await until(lambda: len(hosts.all) == 2, SECONDS, "they are known")
         models = [host_pb2.StoredModel(card=pb.Model(names=["one:latest"], manifest="sha256:1"))]
-        hosts.all[0].update(host_pb2.HostState(id="a", stored=host_pb2.StoredModels(models=models)))
-        hosts.all[1].update(host_pb2.HostState(id="b"))
+        send(hosts.all[0], host_pb2.HostState(id="a", stored=host_pb2.StoredModels(models=models)))
+        send(hosts.all[1], host_pb2.HostState(id="b"))
         listing.lists.put_nowait(["127.0.0.1:2"])
         await until(lambda: len(hosts.all) == 1, SECONDS, "one is removed")
         assert fleet.find(name("one")) is not None
@@ -155,7 +155,7 @@ async def test_models_of_a_host_that_gets_another_address_stay_known(
         # It is forgotten after a while, also by a frontend that has looked for it before.
         with monkeypatch.context() as patch:
             patch.setattr(hosts_module, "_REMEMBERED_SECONDS", 0.0)
-            hosts.all[0].update(host_pb2.HostState(id="b"))
+            send(hosts.all[0], host_pb2.HostState(id="b"))
             assert fleet.find(name("one")) is None
 
         # What only a host can do fails as for a host that is lost.
@@ -163,7 +163,7 @@ async def test_models_of_a_host_that_gets_another_address_stay_known(
         async with stores_of(hosts) as stores:
             # So that a pull downloads it.
             assert stores.has(name("one").key)
-            hosts.all[0].update(host_pb2.HostState(id="b"))
+            send(hosts.all[0], host_pb2.HostState(id="b"))
             for asking in (
                 stores.describe("one", name("one").key, verbose=False),
                 anext(stores.push("one", name("one").key, insecure=False)),
@@ -172,7 +172,7 @@ async def test_models_of_a_host_that_gets_another_address_stay_known(
                     await asking
 
         # It is back, and somebody has removed the model.
-        hosts.all[0].update(host_pb2.HostState(id="a"))
+        send(hosts.all[0], host_pb2.HostState(id="a"))
         assert hosts.find(name("one").key) is None
         assert not hosts.may_return("sha256:1", SECONDS)
     finally:

@@ -117,7 +117,7 @@ async def test_states_that_come_together_count_together(monkeypatch: pytest.Monk
         )
         host.start()
         try:
-            await until(lambda: len(host.stored) == len(states), 20, "all of them count")
+            await until(lambda: len(host.stored) == len(states), 30, "all of them count")
         finally:
             await host.stop()
     assert changes[-1] == len(states)
@@ -148,10 +148,10 @@ async def test_a_host_is_watched_on_after_what_cannot_be_used(monkeypatch: pytes
         )
         host.start()
         try:
-            await until(lambda: changes.count(True) == len(bad) + 1, 20, "it is back after each one")
+            await until(lambda: changes.count(True) == len(bad) + 1, 30, "it is back after each one")
             assert changes.count(False) == len(bad)
             host.want({"sha256:1": host_pb2.Demand(model="x", digest="sha256:1")})
-            await until(lambda: bool(failed), 10, "a failure is seen")
+            await until(lambda: bool(failed), 30, "a failure is seen")
         finally:
             await host.stop()
     assert set(failed) == {"sha256:1"}

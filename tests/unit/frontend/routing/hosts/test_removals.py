@@ -30,7 +30,7 @@ from tests.support.processes import free_port
 from tests.support.sentencepiece_gguf import write_sentencepiece_gguf
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import digest_of, name
-from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, stores_of
+from tests.unit.frontend.routing.hosts.conftest import SECONDS, fleet_of, generate, send, stores_of
 
 ONE = name("one").key
 
@@ -162,7 +162,7 @@ async def test_a_host_that_is_lost_in_mid_removal_is_away() -> None:
     try:
         await hosts.wait_known()
         async with stores_of(hosts) as stores:
-            hosts.all[0].update(_state("a", "sha256:1"))
+            send(hosts.all[0], _state("a", "sha256:1"))
             await stores.delete("one", ONE)
             assert not stores.has(ONE)
             assert hosts.all[0].manifest_of(ONE) == "sha256:1"
@@ -184,13 +184,13 @@ async def test_a_model_that_goes_while_rows_are_written_is_known_by_its_manifest
         async def then_remove(rows: RemovalRows, removals: Sequence[Removal]) -> None:
             added.extend(removals)
             await add(rows, removals)
-            there.update(_state("there"))
+            send(there, _state("there"))
 
         monkeypatch.setattr(RemovalRows, "add", then_remove)
         async with stores_of(hosts) as stores:
-            away.update(_state("away", "sha256:1"))
+            send(away, _state("away", "sha256:1"))
             away._on_lost("it restarts")
-            there.update(_state("there", "sha256:2"))
+            send(there, _state("there", "sha256:2"))
             await stores.delete("one", ONE)
     finally:
         await hosts.stop()
@@ -210,10 +210,10 @@ async def test_another_store_at_the_address_is_not_meant(
     removal, rows = Removal("a", ONE, "sha256:1"), RemovalRows(database, 60)
     removals = Removals(rows, Hosts([]), 1)
     await removals.add([removal])
-    host.update(_state("a", "sha256:1"))
+    send(host, _state("a", "sha256:1"))
 
     async def come(rows: RemovalRows, removal: Removal) -> bool:
-        host.update(_state("b", "sha256:1"))
+        send(host, _state("b", "sha256:1"))
         return True
 
     async def fail(rows: RemovalRows, removal: Removal) -> bool:

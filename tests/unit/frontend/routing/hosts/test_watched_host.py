@@ -11,6 +11,7 @@ from drover.v1 import engine_pb2, host_pb2, host_pb2_grpc
 from frontend.routing.hosts.watched_host import HostEvents, WatchedHost
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
+from tests.unit.frontend.routing.hosts.conftest import send
 
 
 def stored(text: str, digest: str) -> host_pb2.StoredModel:
@@ -32,7 +33,7 @@ class _Watched:
         )
 
     def update(self, **fields: object) -> None:
-        self.host.update(host_pb2.HostState(id="a", **fields))  # type: ignore[arg-type]  # as the test gives them
+        send(self.host, host_pb2.HostState(id="a", **fields))  # type: ignore[arg-type]  # as the test gives them
 
 
 async def test_models_are_kept_and_change_one_by_one() -> None:
@@ -123,13 +124,13 @@ async def test_a_call_that_the_host_ends_leaves_no_task_and_is_made_anew() -> No
     host = _Watched(f"127.0.0.1:{port}").host
     host.start()
     try:
-        await until(lambda: servicer.seen == [[]], 10, "it is asked for nothing")
+        await until(lambda: servicer.seen == [[]], 30, "it is asked for nothing")
         # The change on this call, and all of it on the next one.
         host.want({"sha256:1": host_pb2.Demand(model="one")})
-        await until(lambda: servicer.seen[1:] == [["one"]] * 2, 10, "it is asked for a model")
+        await until(lambda: servicer.seen[1:] == [["one"]] * 2, 30, "it is asked for a model")
         host.want({"sha256:2": host_pb2.Demand(model="two")})
-        await until(lambda: servicer.seen[3:] == [["two"]] * 2, 10, "it is asked for another one")
+        await until(lambda: servicer.seen[3:] == [["two"]] * 2, 30, "it is asked for another one")
     finally:
         await host.stop()
         await server.stop(None)
-    await until(lambda: asyncio.all_tasks() <= before, 10, "no task is left")
+    await until(lambda: asyncio.all_tasks() <= before, 30, "no task is left")
