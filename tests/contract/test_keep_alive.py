@@ -26,7 +26,7 @@ from tests.contract.ollama_requests import (
 )
 from tests.support.waiting import wait_until
 
-_SEEN_SECONDS = 10.0
+_SEEN_SECONDS = 30.0
 _SLACK = timedelta(seconds=20)
 _FOREVER = timedelta(days=200 * 365)
 

@@ -36,7 +36,7 @@ from tests.contract.ollama_requests import (
 )
 from tests.support.waiting import wait_until
 
-_SEEN_SECONDS = 10.0
+_SEEN_SECONDS = 30.0
 # The least version that a client works with, or shows a feature for.
 _WANTED = {
     "VS Code's Copilot": (0, 6, 4),

@@ -23,7 +23,7 @@ from frontend.http.limits import ConnectionLimits
 from frontend.http.tls import TlsServer, server_context
 from tests.support.waiting import until
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 WIDE_LIMITS = ConnectionLimits(
     max_connections=1000,
     max_per_address=1000,

@@ -14,7 +14,7 @@ from tests.fakes.raw_server import serving_calls
 from tests.fakes.stalling_worker import content, done
 from tests.support.waiting import until
 
-_SECONDS = 10.0
+_SECONDS = 30.0
 
 
 def row(number: int, event: pb.GenerateEvent) -> pb.Row:

@@ -72,12 +72,12 @@ async def test_whether_requests_for_a_loaded_model_pass_the_queue(policy: Policy
     in_order = ArrivalOrder(policy, [(host, send)])
     tasks = [asyncio.create_task(in_order.run())]
     tasks += [asyncio.create_task(_ask(in_order, model)) for model in ("b", "a")]
-    await until(lambda: "b" in sent, 5, "the first request is sent")
+    await until(lambda: "b" in sent, 30, "the first request is sent")
     await asyncio.sleep(0)
     assert sent == (["a", "b"] if passes else ["b"])
     host.moments.append(Moment(1.0, {"a": 0.0, "b": 1.0}, (), (), []))
     host.changed.set()
-    await until(lambda: len(sent) == 2, 5, "all are sent")
+    await until(lambda: len(sent) == 2, 30, "all are sent")
     for task in tasks:
         task.cancel()
 

@@ -33,7 +33,7 @@ from drover.rpc import (
 from drover.v1 import engine_pb2 as pb
 from drover.v1 import engine_pb2_grpc
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 30.0
 Context = grpc.aio.ServicerContext[pb.TokenizeRequest, pb.TokenizeResponse]
 
 

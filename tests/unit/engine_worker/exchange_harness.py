@@ -17,7 +17,7 @@ from drover.v1 import engine_pb2_grpc
 from tests.fakes.manual_engine import ManualWorker, listening
 from tests.support.waiting import until
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class Frontend:

@@ -254,13 +254,13 @@ async def test_an_upload_whose_caller_leaves_is_used_all_the_same(setup: _Setup,
     setup.lifecycle.start(pinned=True, waiting_limit=8)
     async with setup.lifecycle.use():
         first = asyncio.create_task(setup.put(_adapter(tmp_path, 1)))
-        await until(lambda: not setup.lifecycle._open.is_set(), 5, "the first change waits for requests")
+        await until(lambda: not setup.lifecycle._open.is_set(), 30, "the first change waits for requests")
         second = asyncio.create_task(setup.put(_adapter(tmp_path, 2)))
-        await until(lambda: len(setup.host._tasks) == 2, 5, "the second change waits for the first")
+        await until(lambda: len(setup.host._tasks) == 2, 30, "the second change waits for the first")
         second.cancel()
         await asyncio.wait([second])
     await first
-    await until(lambda: not setup.host._tasks, 5, "both changes are over")
+    await until(lambda: not setup.host._tasks, 30, "both changes are over")
 
     assert len(setup.host.digests) == 2
     assert setup.on_disk == sorted(setup.host.digests)
@@ -356,7 +356,7 @@ async def test_an_engine_that_needs_it_changes_only_between_requests(setup: _Set
 
     async with setup.lifecycle.use():
         putting = asyncio.create_task(setup.put(_adapter(tmp_path, 1)))
-        await until(lambda: not setup.lifecycle._open.is_set(), 5, "requests wait")
+        await until(lambda: not setup.lifecycle._open.is_set(), 30, "requests wait")
         late = asyncio.create_task(request("late"))
         await asyncio.sleep(0)
         assert setup.lifecycle.waiting == 1

@@ -24,7 +24,7 @@ _EVENT_BYTES = 64 << 10
 _POLL_SECONDS = 0.01
 # A window is full when nothing was sent for so many polls.
 _STILL_POLLS = 30
-_SECONDS = 10.0
+_SECONDS = 30.0
 
 
 class Endless:

@@ -21,7 +21,7 @@ from engine_worker.output.mailbox import Mailbox
 from tests.unit.engine_worker.exchange_harness import with_event
 
 _REQUESTS = (1, 2, 3)
-_SECONDS = 20.0
+_SECONDS = 30.0
 
 
 class Stream:

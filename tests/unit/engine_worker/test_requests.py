@@ -9,7 +9,7 @@ import pytest
 from drover.errors import ClientLeft, DroverError, InvalidRequest, WorkerDraining
 from engine_worker.requests import RequestTable
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 
 
 class _Work:

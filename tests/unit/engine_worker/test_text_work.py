@@ -11,7 +11,7 @@ from engine_worker import text_work
 from engine_worker.text_work import MAX_BYTES, TextWork
 
 _LONG = 1024 * 1024
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 
 
 class Tokenizer:

@@ -32,7 +32,7 @@ class Process:
     async def looks(self) -> None:
         """Several times more."""
         at = self.looked
-        await until(lambda: self.looked > at + 5, 5, "it looks at its memory")
+        await until(lambda: self.looked > at + 5, 30, "it looks at its memory")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_the_watch_ends_where_memory_cannot_be_read() -> None:
     def missing() -> int:
         raise OSError("no such file")
 
-    await asyncio.wait_for(trim_after_load(lambda: 0, missing), 5)
+    await asyncio.wait_for(trim_after_load(lambda: 0, missing), 30)
 
 
 def test_cycles_are_collected() -> None:

@@ -146,4 +146,4 @@ def test_the_stop_exports_what_has_ended() -> None:
 
     tracing.stop()
 
-    wait_until(lambda: exporter.exported == 3, 5, "they are exported")
+    wait_until(lambda: exporter.exported == 3, 30, "they are exported")

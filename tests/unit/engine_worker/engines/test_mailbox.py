@@ -12,7 +12,7 @@ from drover.errors import EngineFailed
 from drover.v1 import engine_pb2 as pb
 from engine_worker.output.mailbox import Mailbox
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 
 
 async def _take(mailbox: Mailbox) -> pb.GenerateEvent:

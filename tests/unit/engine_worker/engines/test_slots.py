@@ -10,7 +10,7 @@ import pytest
 from drover.errors import QueueFull
 from engine_worker.engines.slots import Slots
 
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 30.0
 
 
 def _take(slots: Slots, prompt_tokens: int = 1) -> asyncio.Task[int]:

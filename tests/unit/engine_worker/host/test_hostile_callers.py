@@ -48,7 +48,7 @@ async def test_an_upload_that_stops_is_given_up(
     monkeypatch.setattr(received, "_SILENCE_SECONDS", 0.05)
     monkeypatch.setattr(received, "_DISCARD_SECONDS", 0.05)
     with pytest.raises(InvalidRequest):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await receive_blob(store, parts(host_pb2.BlobPart(digest=digest), host_pb2.BlobPart(data=b"x")))
     assert not list(store.blobs.path(_DIGEST).parent.iterdir())
 
@@ -64,12 +64,12 @@ async def test_uploads_at_once_and_long_messages_are_bounded(
         stub = host_pb2_grpc.HostStub(channel)
         first = stub.PutBlob(parts(host_pb2.BlobPart(digest=_DIGEST)))
         blobs = tmp_path / "store" / "blobs"
-        await until(lambda: any(blobs.iterdir()), 10, "the upload has begun")
+        await until(lambda: any(blobs.iterdir()), 30, "the upload has begun")
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await stub.PutBlob(parts(host_pb2.BlobPart(digest=_DIGEST)))
         assert isinstance(error_from_status(failure.value), QueueFull)
         first.cancel()
-        await until(lambda: not any(blobs.iterdir()), 10, "the upload is over")
+        await until(lambda: not any(blobs.iterdir()), 30, "the upload is over")
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await stub.Create(host_pb2.CreateRequest(system="x" * (40 << 20))).read()
         assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -113,8 +113,8 @@ async def test_creations_leave_threads_for_others(store: Store, pool: Pool) -> N
     calls = [
         asyncio.create_task(service.Create(host_pb2.CreateRequest(model="x"), context)) for _ in range(20)
     ]
-    await until(lambda: creation.running == 2, 10, "two run")
-    assert await asyncio.wait_for(asyncio.to_thread(lambda: creation.running), 5) == 2
+    await until(lambda: creation.running == 2, 30, "two run")
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: creation.running), 30) == 2
     for call in calls:
         call.cancel()
     creation.may_end.set()

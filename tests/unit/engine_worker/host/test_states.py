@@ -29,7 +29,7 @@ from tests.support.hosts import put
 from tests.support.waiting import until
 from tests.unit.engine_worker.host.conftest import name
 
-_SECONDS = 10.0
+_SECONDS = 30.0
 
 
 @pytest.fixture

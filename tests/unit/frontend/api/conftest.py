@@ -19,7 +19,7 @@ from tests.fakes.http_server import serving
 from tests.fakes.stalling_worker import StallingHandle, StallingWorker
 from tests.support.waiting import until
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 30.0
 
 
 @dataclass

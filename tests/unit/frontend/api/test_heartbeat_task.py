@@ -31,7 +31,7 @@ async def _turns(number: int) -> None:
 
 async def test_no_heartbeat_after_stop() -> None:
     beats = _Beats()
-    async with asyncio.timeout(5), Heartbeats(_OFTEN, beats) as heartbeats:
+    async with asyncio.timeout(30), Heartbeats(_OFTEN, beats) as heartbeats:
         await beats.first.wait()
         await heartbeats.stop()
         count = beats.count
@@ -43,7 +43,7 @@ async def test_no_heartbeat_after_stop() -> None:
 
 async def test_no_heartbeat_after_the_block() -> None:
     beats = _Beats()
-    async with asyncio.timeout(5), Heartbeats(_OFTEN, beats):
+    async with asyncio.timeout(30), Heartbeats(_OFTEN, beats):
         await beats.first.wait()
     count = beats.count
     await _turns(5)
@@ -62,14 +62,14 @@ async def test_an_interval_of_zero_disables_heartbeats() -> None:
 
 async def test_stop_raises_what_a_heartbeat_raised() -> None:
     beats = _Beats(OSError("closed"))
-    async with asyncio.timeout(5), Heartbeats(_OFTEN, beats) as heartbeats:
+    async with asyncio.timeout(30), Heartbeats(_OFTEN, beats) as heartbeats:
         await beats.first.wait()
         with pytest.raises(OSError, match="closed"):
             await heartbeats.stop()
 
 
 async def _block(beats: _Beats, failure: Exception | None = None) -> None:
-    async with asyncio.timeout(5), Heartbeats(_OFTEN, beats):
+    async with asyncio.timeout(30), Heartbeats(_OFTEN, beats):
         await beats.first.wait()
         if failure is not None:
             raise failure

@@ -39,7 +39,7 @@ async def test_an_ollama_host_gets_no_key_of_a_client(start: Start, tmp_path: Pa
             async def is_there() -> bool:
                 return "hosted" in (await frontend.client.get("/api/tags", headers=bearer(secret))).text
 
-            await until(is_there, 10.0, "the host's model is listed")
+            await until(is_there, 30, "the host's model is listed")
             for headers in (bearer(secret), {"x-api-key": secret}):
                 body = json.dumps({"model": "hosted", "messages": HELLO, "stream": False})
                 answer = await frontend.client.post("/api/chat", content=body, headers=headers)

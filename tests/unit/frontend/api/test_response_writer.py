@@ -13,7 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from frontend.api.response_writer import ResponseWriter, run_until_blocked
 
-_SECONDS = 10.0
+_SECONDS = 30.0
 
 
 class Work:

@@ -77,7 +77,7 @@ async def test_a_transfer_ends_when_its_client_leaves(
 
     monkeypatch.setattr(HostStores, "exist", property(lambda _: True))
     monkeypatch.setattr(HostStores, "pull", pull)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         request = asyncio.create_task(post(frontend, "/api/pull", model="nope", stream=stream))
         await has_begun.wait()
         request.cancel()

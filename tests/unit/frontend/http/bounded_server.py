@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.fakes.http_server import WIDE_LIMITS, serving
 
-SECONDS = 5.0
+SECONDS = 30.0
 SIZES = {"/large": 8_000_000, "/larger": 9_000_000}
 
 

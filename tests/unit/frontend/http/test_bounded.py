@@ -17,7 +17,7 @@ from tests.support.waiting import until
 from tests.unit.frontend.http.bounded_server import SECONDS, SIZES, bounded_server
 
 # Less than the time after which an idle connection is closed.
-_SOON_SECONDS = 10.0
+_SOON_SECONDS = 30.0
 _GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 _GET_LARGE, _GET_LARGER = [b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in SIZES]
 _POST = b"POST / HTTP/1.1\r\nhost: a\r\n"

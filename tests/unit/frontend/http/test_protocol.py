@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tests.fakes.http_server import WIDE_LIMITS, serving
 
 MAX_HEAD_BYTES = WIDE_LIMITS.header_bytes
-_SECONDS = 10.0
+_SECONDS = 30.0
 # As curl sends it with --http2.
 _H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 _UPGRADES = {

@@ -24,7 +24,7 @@ from tests.unit.frontend.conftest import TIMEOUT_SECONDS
 from tests.unit.frontend.models.preset_factory import full_preset, name, preset
 
 _NEVER_POLLS_SECONDS = 3600.0
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _IMPATIENT_SECONDS = 0.5
 
 

@@ -101,7 +101,7 @@ async def test_a_blocked_event_loop_is_seen() -> None:
     async with watched_loop(delays.append):
         await asyncio.sleep(0)
         time.sleep(0.6)  # noqa: ASYNC251 - what is measured
-        await until(lambda: bool(delays), 5, "a delay is measured")
+        await until(lambda: bool(delays), 30, "a delay is measured")
 
     assert delays[0] >= 0.3
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "watch the event loop"]

@@ -14,7 +14,7 @@ from frontend.routing.backends.grpc.worker import GrpcWorker
 from tests.fakes.scripted_exchange import ScriptedWorker, Stream, serving_script
 from tests.support.waiting import until
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class Delivered:

@@ -18,7 +18,7 @@ from tests.fakes.stalling_worker import StallingWorker, Step
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 30.0
 
 
 GONE = WorkerUnreachable("gone")

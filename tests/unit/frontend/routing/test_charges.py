@@ -23,7 +23,7 @@ from tests.support.waiting import until
 from tests.unit.frontend.routing.failover_fleet import GONE, RESUMES, resumable_worker, tokens
 from tests.unit.frontend.routing.test_fleet import _name
 
-_SECONDS = 10.0
+_SECONDS = 30.0
 _PROMPT = "word " * 8_000
 _STARTED = pb.GenerateEvent(started=pb.Started(prompt_ids=range(1000), cached_tokens=200))
 _DONE = pb.GenerateEvent(

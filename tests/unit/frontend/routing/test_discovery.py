@@ -26,7 +26,7 @@ from tests.fakes.stalling_worker import STALL, StallingWorker, content, started
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 

@@ -29,7 +29,7 @@ from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 30.0
 _MIB = 1024 * 1024
 
 

@@ -26,7 +26,7 @@ from tests.fakes.stalling_worker import content, done, started
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_SECONDS = 20.0
+_SECONDS = 30.0
 _MIB = 1024 * 1024
 _POLL_SECONDS = 0.01
 # A flood is over when nothing was sent for so many polls.

@@ -19,7 +19,7 @@ from tests.fakes.fleets import ObservedFailovers, fleet_of, picked
 from tests.fakes.stalling_worker import StallingWorker, done, started
 from tests.support.waiting import until
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 
 
 def _worker(address: str, *names: str, digest: str = "d", modified: int = 1) -> StallingWorker:

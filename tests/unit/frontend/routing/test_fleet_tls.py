@@ -31,7 +31,7 @@ from frontend.routing.backends.grpc.worker import GrpcWorker
 from tests.support.certificates import Authority, replace
 from tests.support.waiting import until
 
-_SECONDS = 5.0
+_SECONDS = 30.0
 
 
 class _Engine(engine_pb2_grpc.EngineServicer):

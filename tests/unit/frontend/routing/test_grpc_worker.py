@@ -25,7 +25,7 @@ from frontend.routing.backends.grpc.worker import GrpcWorker
 from tests.fakes.stalling_engine import StallingEngine, stalling_engine
 from tests.fakes.stalling_worker import content, done, started
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _CANCEL_SECONDS = 1.0
 
 

@@ -22,7 +22,7 @@ from tests.fakes.stalling_worker import STALL, StallingWorker, content, started
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_SECONDS = 10.0
+_SECONDS = 30.0
 _LONG = "word " * 2_000
 _SHORT = "Good morning"
 _REPORT = pb.LoadReport(running_limit=8, frontends=1)

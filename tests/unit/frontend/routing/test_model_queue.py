@@ -16,7 +16,7 @@ from frontend.routing.model_queue import ModelQueue, QueuePosition, QueueTable, 
 from frontend.routing.served_model import ServedModel, under_each_name
 from tests.support.waiting import until
 
-_SECONDS = 5.0
+_SECONDS = 30.0
 Acquired = asyncio.Task[tuple[WorkerPermit, QueueWait]]
 
 

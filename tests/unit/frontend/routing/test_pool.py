@@ -19,7 +19,7 @@ from tests.fakes.fleets import fleet_of
 from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _NAME = ModelName.parse("m")
 assert _NAME is not None
 

@@ -26,7 +26,7 @@ from tests.fakes.stalling_worker import StallingWorker
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _REQUEST = pb.RerankRequest(queries=["q"], documents=["a"])
 _Response = pb.RerankResponse | pb.ClassifyResponse | pb.ScoreResponse
 _Call = Callable[[Fleet, ServedModel], Awaitable[object]]

@@ -17,7 +17,7 @@ from tests.fakes.stalling_worker import STALL, StallingWorker, content, done, st
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _GONE = WorkerUnreachable("gone")
 
 

@@ -21,7 +21,7 @@ from tests.fakes.stalling_worker import STALL, StallingWorker, Step, content, do
 from tests.support.waiting import until
 from tests.unit.frontend.routing.test_fleet import _name
 
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 _CAN = pb.Capabilities(completion=True, resume=True, resume_constraint=True, json_constraint=True)
 
 

@@ -25,7 +25,7 @@ from tests.unit.frontend.usage.records import ALICE, ended
 
 _ALL = UsageQuery("0001-01-01", "9999-12-31", limit=10_000)
 _NOON = 1_796_040_000.0  # 2026-11-30
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 30.0
 
 
 class Switched(UsageRows):

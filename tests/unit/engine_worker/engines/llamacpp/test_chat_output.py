@@ -52,7 +52,7 @@ class Chat:
         return await self.new_deltas()
 
     async def new_deltas(self) -> list[pb.Delta]:
-        event = await asyncio.wait_for(self.mailbox.take(), 5)
+        event = await asyncio.wait_for(self.mailbox.take(), 30)
         self.started, self.done = event.started, event.done
         return _joined(event.deltas)
 

@@ -76,7 +76,7 @@ async def test_a_cancelled_check_does_not_answer_the_next_one(tmp_path: Path) ->
     answers = f"open({str(began)!r}, 'w'), time.sleep(0.5), print({says}, flush=True)"
     async with _check(20.0, _script(tmp_path, answers)) as check:
         cancelled = asyncio.create_task(check.check("bad"))
-        await until(began.exists, 20, "the grammar was not compiled")
+        await until(began.exists, 30, "the grammar was not compiled")
         cancelled.cancel()
         await asyncio.wait({cancelled})
         await check.check("good")

@@ -84,7 +84,7 @@ class Completion:
         return await self.event()
 
     async def event(self) -> pb.GenerateEvent:
-        return await asyncio.wait_for(self.mailbox.take(), 5)
+        return await asyncio.wait_for(self.mailbox.take(), 30)
 
 
 def _ids(event: pb.GenerateEvent) -> list[int]:

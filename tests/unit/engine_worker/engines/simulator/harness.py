@@ -13,7 +13,7 @@ from engine_worker.engines.base import Engine
 from engine_worker.engines.simulator import SimulatorConfig, SimulatorEngine
 from tests.support.events import events_of
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 30.0
 
 # Steps take no time.
 FAST = SimulatorConfig(prefill_tokens_per_second=1e9, decode_step_base_ms=0, decode_step_per_running_ms=0)

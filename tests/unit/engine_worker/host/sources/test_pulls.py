@@ -115,7 +115,7 @@ async def test_two_pulls_share_one_download(pulls: Pulls, registry: FakeRegistry
     registry.put(PATH, DATA)
     registry.gate.clear()
     both = [asyncio.create_task(pull(pulls)) for _ in range(2)]
-    await until(lambda: len(registry.ranges) > 0, 5, "the download has begun")
+    await until(lambda: len(registry.ranges) > 0, 30, "the download has begun")
     registry.gate.set()
     ends = [steps[-1].status for steps in await asyncio.gather(*both)]
     assert ends == ["success", "success"]
@@ -161,7 +161,7 @@ async def test_pruning_leaves_what_a_pull_has_already(
     # The weights come, and what follows waits.
     registry.cut_after, registry.stops = [len(DATA)], True
     pulling = asyncio.create_task(pull(pulls))
-    await until(lambda: len(registry.ranges) > 1, 5, "the second file is asked for")
+    await until(lambda: len(registry.ranges) > 1, 30, "the second file is asked for")
     assert store.prune() == (0, 0)
     registry.gate.set()
     assert (await pulling)[-1].status == "success"
@@ -180,7 +180,7 @@ async def test_an_unknown_model(pulls: Pulls) -> None:
 
 async def test_a_source_that_the_operator_does_not_allow(pulls: Pulls) -> None:
     for _ in range(2):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(NotTransferable, match=r"pulls nothing from evil\.example"):
                 await pull(pulls, "evil.example/team/model")
 

@@ -17,7 +17,7 @@ from frontend.routing.discovery.kubernetes_service import Service
 from tests.fakes.kubernetes_api import FakeKubernetes
 from tests.support.waiting import until
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 30.0
 NEW_WORKER_SECONDS = 5.0
 
 
