@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from drover import logs
@@ -83,7 +83,7 @@ class Pool:
         self._is_draining = False
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._learnings: set[asyncio.Task[None]] = set()
+        self._spawned: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         for child in self.workers.find_running(self.catalog.with_key):
@@ -105,7 +105,7 @@ class Pool:
         """Workers go on."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._learnings, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._spawned, return_exceptions=True)
         await self._learning.stop()
         await asyncio.gather(*(child.stop_watching() for child in self.children.values()))
 
@@ -166,14 +166,18 @@ class Pool:
         child.drain()
         return True
 
-    def forget_removed(self) -> None:
-        """Drain the models that the store does not have any more, also those that were made anew."""
+    async def refresh(self) -> None:
+        """Read what has changed in the store, and drain the models that it does not have any more, also those
+        that were made anew.
+        """
+        await asyncio.to_thread(self.catalog.refresh)
         for child in list(self.children.values()):
             if self.catalog.with_key(child.model.key) is None:
                 child.drain()
         for known in (self._pauses, self._evicted, self._refused):
             for key in [key for key in known if self.catalog.with_key(key) is None]:
                 del known[key]
+        self.notify()
 
     def notify(self) -> None:
         """Something has changed that the plan depends on."""
@@ -186,10 +190,13 @@ class Pool:
                 child.is_learned = True
                 if child.process.is_own:
                     self._on_loaded(child)
-                task = asyncio.create_task(self._learn(child), name=f"remember {child.model.name.short}")
-                self._learnings.add(task)
-                task.add_done_callback(self._learnings.discard)
+                self._spawn(self._learn(child), f"remember {child.model.name.short}")
         self.notify()
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
 
     def _on_loaded(self, child: Child) -> None:
         seconds = child.load_ns / 1e9
@@ -308,10 +315,14 @@ class Pool:
             gpu_mib=needs.gpu_bytes // _MIB,
         )
         try:
+            self.catalog.check_files(model)
             self.children[key] = self.workers.start(model, needs, placement, demand.is_extra, model.is_pinned)
         except (OSError, ValueError) as error:
             self._pauses[key] = _Pause(_FIRST_PAUSE_SECONDS, time.monotonic() + _FIRST_PAUSE_SECONDS)
+            logs.event(_log, logging.ERROR, "a load failed", model=model.name.short, reason=str(error))
             self._fail(model, EngineFailed(f"model '{model.name.short}' cannot be loaded: {error}"))
+            # A model whose files are damaged is not listed any more.
+            self._spawn(self.refresh(), "read the store again")
         self.changed.notify()
 
     def _refuse(self, refused: Refuse) -> None:

@@ -100,9 +100,7 @@ class HostServer:
         )
         sources = Sources(client, settings.allowed_sources, settings.addresses)
         creation = Creation(store, readers)
-        pulls = Pulls(
-            store, client, sources.source_of, creation.check, lambda: service.refresh(), pool.counts
-        )
+        pulls = Pulls(store, client, sources.source_of, creation.check, pool.refresh, pool.counts)
         pushes = Pushes(store, client, sources.registry_of)
         states = HostStates(store.id, pool, store.blobs)
         service = HostService(states, pool, store, creation, pulls, pushes)

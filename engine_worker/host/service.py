@@ -119,7 +119,7 @@ class HostService(host_pb2_grpc.HostServicer):
         async def delete() -> host_pb2.DeleteResponse:
             model = self._find(request.model)
             freed = await asyncio.to_thread(self._store.delete, model.name, request.manifest)
-            await self.refresh()
+            await self._pool.refresh()
             return host_pb2.DeleteResponse(freed_bytes=freed)
 
         return await guarded(context, delete, _log)
@@ -155,7 +155,7 @@ class HostService(host_pb2_grpc.HostServicer):
             name = _name(request.model)
             async with self._creating:
                 manifest = await asyncio.to_thread(self._creation.create, name, request)
-            await self.refresh()
+            await self._pool.refresh()
             await send(context, host_pb2.Progress(status="success", manifest=manifest.digest))
 
         await guarded(context, create, _log)
@@ -198,12 +198,6 @@ class HostService(host_pb2_grpc.HostServicer):
     @property
     def _catalog(self) -> Catalog:
         return self._pool.catalog
-
-    async def refresh(self) -> None:
-        """The store has changed."""
-        await asyncio.to_thread(self._catalog.refresh)
-        self._pool.forget_removed()
-        self._pool.notify()
 
     def _find(self, text: str) -> StoredModel:
         return self._catalog.find(_name(text))

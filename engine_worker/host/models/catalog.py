@@ -62,6 +62,10 @@ class Catalog:
         """Of several names for one manifest, the first that is pinned, else the first."""
         return self._by_key.get(key)
 
+    def check_files(self, model: StoredModel) -> None:
+        """Raises ValueError if its files are not whole any more. One look at each of them, not into it."""
+        self._store.check_files(model.manifest)
+
     def refresh(self) -> None:
         """Read what has changed in the store. One at a time: the last one to end has read the store last."""
         with self._refreshing:

@@ -72,7 +72,18 @@ class Store:
 
     def models(self) -> Sequence[tuple[ModelName, Manifest]]:
         """Those whose files are all there, with the sizes that their manifests say."""
-        return [(name, manifest) for name, manifest in self._manifests.all() if self._is_whole(manifest)]
+        return [
+            (name, manifest) for name, manifest in self._manifests.all() if self._lacking(manifest) is None
+        ]
+
+    def check_files(self, manifest: Manifest) -> None:
+        """Raises ValueError if a file is missing or of another size: something else has changed the store."""
+        if (lacking := self._lacking(manifest)) is not None:
+            found = self.blobs.size(lacking.digest)
+            raise ValueError(
+                f"its file {lacking.digest} has {found or 0} of {lacking.size_bytes} bytes in the store; "
+                "pull or create the model again"
+            )
 
     def modified_unix_ns(self) -> Mapping[str, int]:
         """When each model was made, copied or pulled last, which its files may be older than, by the names'
@@ -83,16 +94,15 @@ class Store:
     def find(self, name: ModelName) -> Manifest:
         """Raises ModelNotFound."""
         manifest = self._manifests.find(name)
-        if manifest is None or not self._is_whole(manifest):
+        if manifest is None or self._lacking(manifest) is not None:
             raise ModelNotFound(f"model '{name.short}' not found")
         return manifest
 
     def put(self, name: ModelName, manifest: Manifest) -> None:
         """List a model. Raises InvalidRequest if a file of it is missing, StoreUnavailable."""
         manifest.check()
-        for layer in manifest.files:
-            if self.blobs.size(layer.digest) != layer.size_bytes:
-                raise InvalidRequest(f"the store does not have {layer.digest} with {layer.size_bytes} bytes")
+        if (lacking := self._lacking(manifest)) is not None:
+            raise InvalidRequest(f"the store does not have {lacking.digest} with {lacking.size_bytes} bytes")
         self._manifests.put(name, manifest)
 
     @contextmanager
@@ -210,8 +220,10 @@ class Store:
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _is_whole(self, manifest: Manifest) -> bool:
-        return all(self.blobs.size(layer.digest) == layer.size_bytes for layer in manifest.files)
+    def _lacking(self, manifest: Manifest) -> Layer | None:
+        """The first of its files that is not there with its size."""
+        sized = ((layer, self.blobs.size(layer.digest)) for layer in manifest.files)
+        return next((layer for layer, size in sized if size != layer.size_bytes), None)
 
     def _held_now(self) -> set[str]:
         """Ask before `_listed`: a model that is listed meanwhile is held until then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -86,6 +87,26 @@ def test_a_budget_that_pinned_models_exceed_is_none_for_others(
     assert "this host has 0 MiB for it" in hosted.errors[0]
     # Once, for a pinned model too, which no request asks for.
     assert [record.message for record in caplog.records] == ["a model is not loaded"]
+
+
+async def test_a_model_whose_file_was_damaged_is_not_started_and_not_listed_any_more(
+    hosted: Hosted, store: Store
+) -> None:
+    """By something else than this host. The reason has no path of this machine."""
+    (layer,) = hosted.model.manifest.files
+    with store.blobs.path(layer.digest).open("r+b") as file:
+        file.truncate(7)
+    hosted.pool._step()
+    reason = (
+        f"its file {layer.digest} has 7 of {layer.size_bytes} bytes in the store; pull or create the model"
+    )
+    assert hosted.errors == [f"model 'one:latest' cannot be loaded: {reason} again"]
+    await asyncio.gather(*hosted.pool._spawned)
+    assert hosted.catalog.models == []
+    # Nothing is started, and nothing fails again.
+    hosted.pool._step()
+    assert len(hosted.errors) == 1
+    assert hosted.pool.children == {}
 
 
 def grown(hosted: Hosted, measured: list[float]) -> Child:

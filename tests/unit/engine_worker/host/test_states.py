@@ -210,8 +210,7 @@ async def test_what_is_remembered_of_models_goes_with_them(
     pool._pause_after(child, "its worker ended (signal 9)")
     del pool.children[child.model.key]
     store.delete(name("one"))
-    catalog.refresh()
-    pool.forget_removed()
+    await pool.refresh()
     assert not pool._evicted
     assert not pool._pauses
 
