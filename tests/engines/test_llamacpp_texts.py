@@ -62,8 +62,9 @@ async def test_abandoned_texts_do_not_delay_other_requests(process: Process) -> 
 
     assert len(short.ids) == 1
     assert len(long.ids) > 100_000
-    assert max(gaps) < 1.0
-    assert short_seconds < 1.0
+    # All texts one after the other would take half a minute.
+    assert max(gaps) < 3.0
+    assert short_seconds < 3.0
     # What had begun ends first: one text of each kind, not all of them.
     assert long_seconds < 15.0
     assert _memory_mb(process) - before_mb < 300

@@ -65,10 +65,12 @@ def side(name: str) -> Script:
     ]
 
 
+# On busy cores a judge that answers at once has taken more than the second of the default.
+_PATIENT = {"judge": "judge", "judge_timeout_seconds": 2}
 ROUTERS = {
-    "auto": {"judge": "judge", "simple": "small", "complex": "big"},
+    "auto": {**_PATIENT, "simple": "small", "complex": "big"},
     "careful": {
-        "judge": "judge",
+        **_PATIENT,
         "simple": "small",
         "complex": "big",
         "default": "complex",
@@ -84,10 +86,10 @@ ROUTERS = {
             "law": {"model": "judge", "description": "questions about the law"},
         },
     },
-    "tagged:7b": {"judge": "judge", "simple": "small", "complex": "big"},
+    "tagged:7b": {**_PATIENT, "simple": "small", "complex": "big"},
     # It hides its complex side.
-    "big": {"judge": "judge", "simple": "small", "complex": "big"},
-    "lonely": {"judge": "judge", "simple": "small", "complex": "nowhere"},
+    "big": {**_PATIENT, "simple": "small", "complex": "big"},
+    "lonely": {**_PATIENT, "simple": "small", "complex": "nowhere"},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from tests.support.waiting import until
 
 _DEADLINE_SECONDS = 20.0
 _ONE_AT_A_TIME = ("--sim-running-limit", "1", "--sim-decode-step-base-ms", "10")
+_SLOWLY = ("--sim-running-limit", "1", "--sim-decode-step-base-ms", "25")
 _HEARTBEATS = ("--heartbeat-seconds", "0.1")
 
 
@@ -42,13 +44,14 @@ async def _streamed(client: ollama.AsyncClient, prompt: str) -> list[str]:
 
 async def test_a_lower_priority_queues_behind_later_requests(tmp_path: Path) -> None:
     ended: list[str] = []
-    with running_fleet(tmp_path, 1, worker_flags=_ONE_AT_A_TIME) as fleet:
-        tasks = [asyncio.create_task(_asked(fleet, "first", 0, ended)) for _ in range(3)]
-        await until(lambda: fleet.running(0) == 2, _DEADLINE_SECONDS, "the worker is full")
-        for name, priority in (("batch", -5), ("later", 0), ("pushy", 50)):
-            tasks.append(asyncio.create_task(_asked(fleet, name, priority, ended)))
-            await until(lambda: _waiting(fleet) == len(tasks) - 2, _DEADLINE_SECONDS, "it waits")
-        seen = await asyncio.gather(*tasks)
+    with running_fleet(tmp_path, 1, worker_flags=_SLOWLY) as fleet:
+        async with httpx.AsyncClient(base_url=fleet.url()) as http:
+            tasks = [asyncio.create_task(_asked(fleet, "first", 0, ended)) for _ in range(3)]
+            await until(lambda: fleet.running(0) == 2, _DEADLINE_SECONDS, "the worker is full")
+            for waiting, (name, priority) in enumerate((("batch", -5), ("later", 0), ("pushy", 50)), start=2):
+                tasks.append(asyncio.create_task(_asked(fleet, name, priority, ended)))
+                await until(partial(_waits, http, waiting), _DEADLINE_SECONDS, "it waits")
+            seen = await asyncio.gather(*tasks)
 
     assert all(each.is_whole for each in seen)
     assert ended[-3:] == ["later", "pushy", "batch"]
@@ -63,7 +66,7 @@ async def _asked(fleet: Fleet, name: str, priority: int, ended: list[str]) -> Se
     return seen
 
 
-def _waiting(fleet: Fleet) -> float:
-    metrics = httpx.get(f"{fleet.url()}/metrics").text
+async def _waits(http: httpx.AsyncClient, number: int) -> bool:
+    metrics = (await http.get("/metrics")).text
     found = re.search(r"^drover_frontend_waiting_requests{.*} (.*)$", metrics, re.MULTILINE)
-    return float(found[1]) if found else 0
+    return found is not None and float(found[1]) == number

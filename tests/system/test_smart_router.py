@@ -196,7 +196,12 @@ def _loaded(running: Routers) -> set[str]:
 
 def test_a_preset_makes_a_virtual_model_of_served_models(running: Routers) -> None:
     with ollama.Client(host=running.url) as client:
-        made: Body = {"route_complex": "big", "route_judge": "judge", "route_default": "complex"}
+        made: Body = {
+            "route_complex": "big",
+            "route_judge": "judge",
+            "route_default": "complex",
+            "route_judge_timeout_seconds": 30,
+        }
         client.create("mine", from_="small", system="Be brief.", parameters=made)
         assert went(ask(running, "hello", "mine")) == ("simple", "judge")
         assert went(ask(running, "#big", "mine")) == ("complex", "judge")

@@ -122,4 +122,4 @@ async def test_a_client_that_disconnects_frees_the_judge(running: Routers) -> No
         await client.chat("auto", "#slow and left", stream=True)
         await until(engine.busy, 5, "the judge thinks")
         client.leave()
-        assert await until(engine.idle, 5, "the judge is free again") < 0.9
+        assert await until(engine.idle, 5, "the judge is free again") < 1.5
