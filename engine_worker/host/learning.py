@@ -13,7 +13,7 @@ from engine_worker.host.memory.shortage import OomKills
 from engine_worker.host.models.base import StoredModel
 from engine_worker.host.models.catalog import Catalog, without_tensors
 from engine_worker.host.models.records import Shortage
-from engine_worker.host.plan import State
+from engine_worker.host.plan import Refuse, State
 from engine_worker.host.workers.child import Child
 from engine_worker.host.workers.workers import write_state
 
@@ -116,6 +116,20 @@ class Learning:
             f"({wanted // _MIB} MiB expected, {took // _MIB} MiB measured at last); {reason}"
         )
         return text, room < available
+
+    def refusal(self, model: StoredModel, refused: Refuse) -> str:
+        """Why a model is not loaded, with both numbers."""
+        needed, available = refused.size_bytes // _MIB, max(0, refused.available_bytes) // _MIB
+        gpus = f"each of {refused.gpus} GPUs'" if refused.gpus > 1 else "a GPU's"
+        what = f"of {gpus} memory" if refused.gpus else "of memory"
+        shortage = self._catalog.shortage(model)
+        is_short = shortage is not None and shortage.is_of_gpu == (refused.gpus > 0)
+        needs = (
+            f"more than {needed} MiB {what}, which its last load ran out of"
+            if is_short
+            else f"{needed} MiB {what}"
+        )
+        return f"model '{model.name.short}' needs {needs}, and this host has {available} MiB for it"
 
     def _available(self, children: Collection[Child]) -> int:
         """For a model that is not pinned, when all others are evicted."""

@@ -240,6 +240,13 @@ class Pool:
         )
         if pause.error is not None:
             self._fail(model, pause.error)
+        if not was_ready and is_first and not child.process.was_killed:
+            self._spawn(self._check_contents(model), f"check the files of {model.name.short}")
+
+    async def _check_contents(self, model: StoredModel) -> None:
+        """A load that failed may have read a damaged file: then the model is not listed any more."""
+        if await asyncio.to_thread(self.catalog.remove_damaged, model):
+            await self.refresh()
 
     def _fail(self, model: StoredModel, error: DroverError) -> None:
         for caller in self._callers:
@@ -329,17 +336,7 @@ class Pool:
         model = self.catalog.with_key(refused.model)
         if model is None:
             return
-        needed, available = refused.size_bytes // _MIB, max(0, refused.available_bytes) // _MIB
-        gpus = f"each of {refused.gpus} GPUs'" if refused.gpus > 1 else "a GPU's"
-        what = f"of {gpus} memory" if refused.gpus else "of memory"
-        shortage = self.catalog.shortage(model)
-        is_short = shortage is not None and shortage.is_of_gpu == (refused.gpus > 0)
-        needs = (
-            f"more than {needed} MiB {what}, which its last load ran out of"
-            if is_short
-            else f"{needed} MiB {what}"
-        )
-        error = f"model '{model.name.short}' needs {needs}, and this host has {available} MiB for it"
+        error = self._learning.refusal(model, refused)
         if self._refused.get(model.key) != refused:
             self._refused[model.key] = refused
             logs.event(_log, logging.WARNING, "a model is not loaded", model=model.name.short, reason=error)

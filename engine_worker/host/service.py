@@ -117,8 +117,8 @@ class HostService(host_pb2_grpc.HostServicer):
 
     async def Delete(self, request: host_pb2.DeleteRequest, context: Context) -> host_pb2.DeleteResponse:
         async def delete() -> host_pb2.DeleteResponse:
-            model = self._find(request.model)
-            freed = await asyncio.to_thread(self._store.delete, model.name, request.manifest)
+            # Also a model that is not listed, since a file of it is missing or damaged.
+            freed = await asyncio.to_thread(self._store.delete, _name(request.model), request.manifest)
             await self._pool.refresh()
             return host_pb2.DeleteResponse(freed_bytes=freed)
 

@@ -31,7 +31,7 @@ _IN_QUEUE = struct(
         "position": integer("1 is the next one.", minimum=1),
         "waiting": integer("Number of requests queued for that model in this frontend.", minimum=1),
         "expected_wait_seconds": number(
-            "From the queue's recent progress and the rest of the model's load.", minimum=0
+            "From the queue's recent progress, or the rest of the model's load; 0: not known.", minimum=0
         ),
     },
     ["id", "position", "waiting", "expected_wait_seconds"],

@@ -313,8 +313,8 @@ class QueueTable:
         self.no_worker_timeout_seconds = no_worker_timeout_seconds
         self.on_change: Callable[[], None] = lambda: None
         """Called when a queue gets its first request, or loses its last one: not for each request."""
-        self.load_seconds: Callable[[str], float] = lambda key: 0.0
-        """What is left of the load of the model with a key."""
+        self.load_seconds: Callable[[str], float | None] = lambda key: None
+        """What is left of the load of the model with a key; None: it is loaded, or that is not known."""
         self._queues: dict[Kind, ModelQueue] = {}
         self._names: dict[Kind, str] = {}
 
@@ -383,7 +383,9 @@ class QueueTable:
     def _find(self, matches: Callable[[Ticket], bool]) -> QueuePosition | None:
         for kind, queue in self._queues.items():
             if (found := queue.locate(matches)) is not None:
-                return replace(found, expected_seconds=found.expected_seconds + self.load_seconds(kind[0]))
+                left = self.load_seconds(kind[0])
+                # Departures of a queue that waits for a load are as far apart as loads.
+                return found if left is None else replace(found, expected_seconds=left)
         return None
 
     def _may_wait(self) -> bool:

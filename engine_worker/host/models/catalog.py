@@ -66,12 +66,17 @@ class Catalog:
         """Raises ValueError if its files are not whole any more. One look at each of them, not into it."""
         self._store.check_files(model.manifest)
 
+    def remove_damaged(self, model: StoredModel) -> bool:
+        """Remove those of its files that are not what their digests say. Whether there were any. Blocks."""
+        return bool(self._store.blobs.remove_damaged({layer.digest for layer in model.manifest.files}))
+
     def refresh(self) -> None:
         """Read what has changed in the store. One at a time: the last one to end has read the store last."""
         with self._refreshing:
             self._refresh()
 
     def _refresh(self) -> None:
+        self._store.remove_damaged()
         stored, modified = self._store.models(), self._store.modified_unix_ns()
         read = {
             (name.full, manifest.digest): self._read_once(name, manifest, modified.get(name.key, 0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -56,8 +57,9 @@ class Creation:
             return self._copy(name, request.copy_of)
         files = set(filter(is_digest, {*request.files.values(), *request.adapters.values()}))
         with self.store.holding(files):
-            adapter = self._adapter(request.adapters)
-            layers = [*self._weights(request.files), *adapter, *self._texts(request)]
+            with self._blaming_damage(files):
+                adapter = self._adapter(request.adapters)
+                layers = [*self._weights(request.files), *adapter, *self._texts(request)]
             manifest = Manifest(layers, self.store.put_config(layers))
             files |= {layer.digest for layer in manifest.files}
             self.check(name, manifest)
@@ -115,8 +117,21 @@ class Creation:
         adapter that does not fit, and a simulated model: its flags are for operators only.
         """
         manifest.check()
-        with self.store.viewing(manifest):
+        digests = {layer.digest for layer in manifest.files}
+        with self._blaming_damage(digests), self.store.viewing(manifest):
             self._check(name, manifest)
+
+    @contextmanager
+    def _blaming_damage(self, digests: Collection[str]) -> Iterator[None]:
+        """If it fails: a file that something else has damaged is the reason, and has to come again."""
+        try:
+            yield
+        except InvalidRequest as error:
+            if damaged := self.store.blobs.remove_damaged(set(digests)):
+                raise InvalidRequest(
+                    f"{damaged[0]} was damaged in the store and is removed; upload it or pull the model again"
+                ) from error
+            raise
 
     def _check(self, name: ModelName, manifest: Manifest) -> None:
         if manifest.of_type(SIMULATED):

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from threading import Lock
 from weakref import WeakSet
 
+from drover import logs
 from drover.errors import DroverError, InvalidRequest, StoreFull, StoreUnavailable
 from engine_worker.host.store.manifest import is_digest
 
+_log = logging.getLogger("drover.host")
 _PARTIAL = "-partial"
+_MAX_SOUND = 4096
+# Read in a moment.
+_QUICK_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
 # What a file of unknown size gets at once: a part of what is free, so that little is kept from others.
 _GRANT_BYTES, _GRANT_PART = 64 << 20, 16
@@ -37,6 +43,8 @@ class Blobs:
         self._lock = Lock()
         self._begun: WeakSet[PartialBlob] = WeakSet()
         """Those that are written: they count with the size that they have room for."""
+        self._sound: dict[str, tuple[int, int, int]] = {}
+        """Of files that were found to be whole: inode, size and time."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in folder.glob(f"sha256-*-*{_PARTIAL}"):
             # Of an earlier process; nothing continues them.
@@ -53,8 +61,13 @@ class Blobs:
         return _size_of(self.path(digest))
 
     def find(self, digest: str) -> int | None:
-        """The size, for a client that will not upload what is there: its file counts as new for `prune`."""
+        """The size, for a client that will not upload what is there: its file counts as new for `prune`. A
+        small one that is damaged is removed.
+        """
         path = self.path(digest)
+        size = _size_of(path)
+        if size is not None and size < _QUICK_BYTES:
+            self.remove_damaged([digest])
         with suppress(OSError):
             status = path.stat()
             # Sets the time of the last change of the file's description, and leaves those of its contents.
@@ -81,7 +94,8 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Keep a file that is in memory. Returns its digest. Raises StoreFull, StoreUnavailable."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        if self.size(digest) is None:
+        # One of another size was cut off by something else.
+        if self.size(digest) != len(data):
             partial = self.begin_unknown(digest)
             try:
                 partial.write(data)
@@ -99,6 +113,36 @@ class Blobs:
             partial = PartialBlob(path, digest, 0, self._lock, own, self._grow)
             self._begun.add(partial)
         return partial
+
+    def remove_damaged(self, digests: Iterable[str]) -> Sequence[str]:
+        """Remove those of the files that are not what their digests say, so that they can come again. Returns
+        their digests. Reads whole files, those that have not changed since once.
+        """
+        return [digest for digest in digests if self._is_damaged(digest)]
+
+    def _is_damaged(self, digest: str) -> bool:
+        """Such a file is removed."""
+        path = self.path(digest)
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                state = (status.st_ino, status.st_size, status.st_mtime_ns)
+                if self._sound.get(digest) == state:
+                    return False
+                found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError:
+            return False
+        if found == digest:
+            if len(self._sound) >= _MAX_SOUND:
+                self._sound.clear()
+            self._sound[digest] = state
+            return False
+        with self._lock, suppress(FileNotFoundError):
+            # Unless it has come again meanwhile.
+            if path.stat().st_ino == status.st_ino:
+                path.unlink()
+                logs.event(_log, logging.ERROR, "a damaged file was removed from the store", digest=digest)
+        return True
 
     @property
     def used_bytes(self) -> int:

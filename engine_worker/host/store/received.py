@@ -58,7 +58,7 @@ async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> boo
     header = await anext(parts, None)
     if header is None or header.WhichOneof("part") != "digest":
         raise InvalidRequest("the first part of a blob is its digest")
-    if await asyncio.to_thread(store.blobs.find, header.digest) is not None:
+    if await asyncio.to_thread(_has, store, header.digest):
         return True
     partial = await _begun(store, header.digest)
     try:
@@ -71,6 +71,11 @@ async def _receive(store: Store, parts: AsyncIterator[host_pb2.BlobPart]) -> boo
         partial.discard()
         raise
     return False
+
+
+def _has(store: Store, digest: str) -> bool:
+    """Whether its file is there and is what the digest says, which takes no longer than an upload."""
+    return store.blobs.find(digest) is not None and not store.blobs.remove_damaged([digest])
 
 
 async def _begun(store: Store, digest: str) -> PartialBlob:

@@ -57,6 +57,7 @@ class Store:
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
         self._held: dict[int, set[str]] = {}
+        self.remove_damaged()
         self._remove_views([manifest for _, manifest in self._manifests.all()])
 
     @property
@@ -75,6 +76,12 @@ class Store:
         return [
             (name, manifest) for name, manifest in self._manifests.all() if self._lacking(manifest) is None
         ]
+
+    def remove_damaged(self) -> None:
+        """Remove files whose sizes show that they are not what manifests say, so that they can come again."""
+        for _, manifest in self._manifests.all():
+            if (lacking := self._lacking(manifest)) is not None:
+                self.blobs.remove_damaged([lacking.digest])
 
     def check_files(self, manifest: Manifest) -> None:
         """Raises ValueError if a file is missing or of another size: something else has changed the store."""

@@ -57,6 +57,11 @@ class ChildPlace:
     def log(self) -> Path:
         return self.folder / LOG
 
+    @property
+    def store(self) -> Path:
+        """Its folder, which has one of all workers."""
+        return self.folder.parents[1]
+
     def shorten_log(self) -> None:
         """Keep the last lines of a log that has grown beyond its bound. The worker appends to the file.
         Blocks.
@@ -277,8 +282,9 @@ class Child:
             self.process.kill()
 
     async def _explain(self, how: str) -> str:
-        """Why it ended by itself: the last lines of its log."""
+        """Why it ended by itself: the last lines of its log. Clients see it, and no path of this machine."""
         last = await asyncio.to_thread(_last_lines, self.place.log)
+        last = last.replace(f"{self.place.store}/", "")
         return f"its worker ended ({how}){': ' if last else ''}{last}"
 
 

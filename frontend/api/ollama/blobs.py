@@ -38,7 +38,7 @@ class BlobRoutes:
             return Response()
         if self.stores.can_be_reached and await self.stores.blob_size(digest) is None:
             return await self._pass_on(http, digest)
-        data = await self._body(http)
+        data = await self._body(http, digest)
         found = f"sha256:{await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())}"
         if found != digest:
             raise InvalidRequest(f'digest mismatch, expected "{digest}", got "{found}"')
@@ -79,11 +79,15 @@ class BlobRoutes:
                 await self.blobs.put(digest, bytes(small))
         return Response(status_code=201 if is_new else 200)
 
-    async def _body(self, http: Request) -> bytes:
+    async def _body(self, http: Request, digest: str) -> bytes:
         settings = self.settings
         try:
             return await read_body(http, settings.max_blob_bytes, settings.body_timeout_seconds)
         except BodyTooLarge:
+            if self.stores.can_be_reached:
+                raise InvalidRequest(
+                    f'digest mismatch, expected "{digest}", got more bytes than the file with it has'
+                ) from None
             if self.stores.exist:
                 raise NoWorkerReady("no worker host can be reached right now, please try again") from None
             raise BodyTooLarge(

@@ -5,6 +5,7 @@ Contract: ollama-contract.md, "Create, copy, delete and blobs".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -24,6 +25,7 @@ from frontend.api.ollama.create import (
     check_source,
     check_unusable,
     copy_of,
+    is_digest,
     preset_of,
     steps_of,
     store_request_of,
@@ -110,6 +112,7 @@ class Management:
             raise no_such_weights(self.stores.exist)
         check_quantize(request)
         check_messages(request.messages)
+        await self._check_sizes(request.adapters)
         adapter = await self.adapters.read(request.adapters, origin) if request.adapters else None
         preset = preset_of(request, name, origin, *await template_of(request, origin), adapter)
         self.catalog.check_route(preset)
@@ -118,6 +121,19 @@ class Management:
         else:
             await self._put_with(adapter, preset, origin)
         return preset, origin
+
+    async def _check_sizes(self, adapter: Mapping[str, str]) -> None:
+        """Raises InvalidRequest for files that only hosts have, since they are too large for a preset."""
+        most = self.settings.max_blob_bytes
+        for file, digest in adapter.items():
+            if not self.stores.can_be_reached or not is_digest(digest) or await self.blobs.has(digest):
+                continue
+            size = await self.stores.blob_size(digest)
+            if size is not None and size > most:
+                raise InvalidRequest(
+                    f"adapters: {file} has {size} bytes; for a model that is there already at most {most} "
+                    "are taken (--max-blob-bytes). Send the model's files too: the host makes a model of both"
+                )
 
     async def copy(self, http: Request) -> Response:
         request = await read_json(http, self.settings, CopyRequest.read)
@@ -158,6 +174,8 @@ class Management:
             await self.stores.delete(name.short, name.key)
             if preset is None:
                 return Response()
+        elif preset is None and await self.stores.delete_unlisted(name.short):
+            return Response()
         await self.catalog.delete(name, as_sent=request.wanted)
         if preset is not None and preset.adapter is not None:
             await self.adapters.release(preset.adapter)

@@ -48,6 +48,8 @@ class _Failure:
 
     until: float
     error: DroverError
+    stored: host_pb2.StoredModel | None
+    """What could not be loaded."""
 
 
 WaitingByKey = Callable[[], Mapping[str, Waiting]]
@@ -188,15 +190,16 @@ class Hosts:
             return None
         return NoWorkerReady(f"model '{stored[0].card.names[0]}' cannot be served: {stored[0].unusable}")
 
-    def load_seconds(self, key: str) -> float:
+    def load_seconds(self, key: str) -> float | None:
         """What is left of the load of the model with this key, as long as the last one took and without the
-        wait for memory; 0: not known, or it is loaded.
+        wait for memory; None: not known, or it is loaded.
         """
         hosts = [host for host in self._hosts.values() if key in host.stored]
         if any(host.has_ready(key) for host in hosts):
-            return 0.0
+            return None
         at_it = [host for host in hosts if host.loads(key)] or self._able(key)[:1]
-        return min((host.load_seconds(key) for host in at_it), default=0.0)
+        left = (host.load_seconds(key) for host in at_it)
+        return min((seconds for seconds in left if seconds is not None), default=None)
 
     def child_at(self, address: str) -> tuple[WatchedHost, host_pb2.Child] | None:
         """The host whose worker has this address, and the worker; None if no host has it."""
@@ -282,7 +285,8 @@ class Hosts:
 
     def _on_failure(self, host: WatchedHost, key: str, error: DroverError) -> None:
         """Ask another host; if there is none, the requests fail with the reason."""
-        self._failed[host.address, key] = _Failure(time.monotonic() + _FAILED_SECONDS, error)
+        until = time.monotonic() + _FAILED_SECONDS
+        self._failed[host.address, key] = _Failure(until, error, host.stored.get(key))
         if not self.can_load(key):
             self.fail(key, error)
         self._queue_changed.set()
@@ -292,8 +296,17 @@ class Hosts:
 
     def _not_failed(self, key: str) -> Sequence[WatchedHost]:
         now = time.monotonic()
-        self._failed = {pair: each for pair, each in self._failed.items() if each.until > now}
+        self._failed = {
+            (address, of): each
+            for (address, of), each in self._failed.items()
+            if each.until > now and self._is_as_it_failed(address, of, each)
+        }
         return [host for host in self._hosts.values() if (host.address, key) not in self._failed]
+
+    def _is_as_it_failed(self, address: str, key: str, failure: _Failure) -> bool:
+        """A model that was pulled or created again may be loaded."""
+        host = self._hosts.get(address)
+        return host is not None and host.stored.get(key) is failure.stored
 
     def _pending(self, without: str) -> Pending:
         """Of all models but one."""

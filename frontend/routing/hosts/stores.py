@@ -60,7 +60,10 @@ class HostStores:
         holders = self._holders(name_key)
         host = holders[0] if holders else max(self._ready(), key=_disk_free)
         await self._removals.settle(host, name_key)
-        call = host.stub.Pull(host_pb2.PullRequest(model=name, insecure=insecure))
+        # As it is spelt there: registries distinguish letter case, names here do not.
+        known = host.served.get(name_key)
+        spelt = known.name.short if known is not None else name
+        call = host.stub.Pull(host_pb2.PullRequest(model=spelt, insecure=insecure))
         async for step in self._until_listed(_messages(call), host, name_key):
             yield step
 
@@ -130,22 +133,30 @@ class HostStores:
             raise failure
         await self._hosts.wait_for(lambda: not self._hosts.is_listed(name_key))
 
+    async def delete_unlisted(self, name: str) -> bool:
+        """Delete a model that no host lists, since a file of it is missing or damaged, and whose manifest is
+        still there. Whether a host that is ready had it. Raises what a host answers else.
+        """
+        hosts = [host for host in self._hosts.all if host.is_ready]
+        failures = await asyncio.gather(*(_delete(host, name) for host in hosts))
+        for failure in failures:
+            if failure is not None and not isinstance(failure, ModelNotFound):
+                raise failure
+        return None in failures
+
     async def _delete_from(self, host: WatchedHost, name: str, removal: Removal) -> DroverError | None:
         """The host's error. One that is lost meanwhile is away, as others are."""
-        try:
-            with boundary():
-                await host.stub.Delete(host_pb2.DeleteRequest(model=name), timeout=_ANSWER_SECONDS)
-        except ModelNotFound:
+        failure = await _delete(host, name)
+        if isinstance(failure, ModelNotFound):
             # Another client was first.
-            pass
-        except (WorkerUnreachable, DeadlineExceeded):
+            return None
+        if isinstance(failure, WorkerUnreachable | DeadlineExceeded):
             try:
                 await self._removals.add([removal])
             except DroverError as error:
                 return error
-        except DroverError as error:
-            return error
-        return None
+            return None
+        return failure
 
     @property
     def can_be_reached(self) -> bool:
@@ -253,6 +264,16 @@ class HostStores:
     def _upload_host(self) -> WatchedHost:
         """The same for all frontends, since a client's requests may go to several."""
         return min(self._ready(), key=lambda host: blake2b(f"{host.id} {_UPLOADS}".encode()).digest())
+
+
+async def _delete(host: WatchedHost, name: str) -> DroverError | None:
+    """The host's error."""
+    try:
+        with boundary():
+            await host.stub.Delete(host_pb2.DeleteRequest(model=name), timeout=_ANSWER_SECONDS)
+    except DroverError as error:
+        return error
+    return None
 
 
 def _manifest_at(host: WatchedHost, name_key: str) -> str:

@@ -150,8 +150,12 @@ class WatchedHost:
         child = self.children.get(key)
         return child is not None and child.state == host_pb2.Child.LOADING
 
-    def load_seconds(self, key: str) -> float:
-        """Of a model of the store: how much of its usual load is left, or all of it before that has begun."""
+    def load_seconds(self, key: str) -> float | None:
+        """Of a model of the store: how much of its usual load is left, or all of it before that has begun;
+        None if it was never loaded.
+        """
+        if not self.stored[key].load_ns:
+            return None
         elapsed_ns = time.time_ns() - self.children[key].since_unix_ns if self.loads(key) else 0
         # The host's clock may be ahead.
         return max(0, self.stored[key].load_ns - max(0, elapsed_ns)) / _NS

@@ -44,10 +44,10 @@ class Hosted:
     def _on_failure(self, model: StoredModel, error: DroverError) -> None:
         self.errors.append(error.message)
 
-    def fail(self, began: float) -> float:
+    def fail(self, began: float, was_killed: bool = True) -> float:
         """End a load that began then. Returns the pause in seconds."""
         child = SimpleNamespace(
-            model=self.model, since=0.0, began=began, process=SimpleNamespace(was_killed=True)
+            model=self.model, since=0.0, began=began, process=SimpleNamespace(was_killed=was_killed)
         )
         self.pool._pause_after(cast(Child, child), "its worker ended (signal 9)")
         return self.pool._pauses[self.model.key].seconds
@@ -107,6 +107,22 @@ async def test_a_model_whose_file_was_damaged_is_not_started_and_not_listed_any_
     hosted.pool._step()
     assert len(hosted.errors) == 1
     assert hosted.pool.children == {}
+
+
+async def test_a_load_that_fails_has_its_files_compared_with_their_digests(
+    hosted: Hosted, store: Store
+) -> None:
+    hosted.fail(time.monotonic(), was_killed=False)
+    await asyncio.gather(*hosted.pool._spawned)
+    assert hosted.catalog.models == [hosted.model]
+    hosted.pool._pauses.clear()
+    (layer,) = hosted.model.manifest.files
+    # As many bytes, and others.
+    store.blobs.path(layer.digest).write_bytes(b"x" * layer.size_bytes)
+    hosted.fail(time.monotonic(), was_killed=False)
+    await asyncio.gather(*hosted.pool._spawned)
+    assert hosted.catalog.models == []
+    assert store.blobs.size(layer.digest) is None
 
 
 def grown(hosted: Hosted, measured: list[float]) -> Child:

@@ -204,6 +204,36 @@ def _views(folder: Path) -> set[str]:
     return {path.name.replace("-", ":") for path in (folder / "views").iterdir()}
 
 
+def test_a_file_that_was_cut_off_can_be_put_again(tmp_path: Path) -> None:
+    """Of a model, and one that no model has. The first had ended the start with the embedded model."""
+    store = Store(tmp_path)
+    for data in (b"weights", b"more"):
+        put_blob(store, data)
+    manifest = Manifest([Layer(MODEL, digest_of(b"weights"), 7)])
+    store.put(name("a"), manifest)
+    store.close()
+    for data in (b"weights", b"more"):
+        store.blobs.path(digest_of(data)).write_bytes(data[:3])
+    opened = Store(tmp_path)
+    assert opened.blobs.size(digest_of(b"weights")) is None
+    for data in (b"weights", b"more"):
+        assert opened.blobs.path(put_blob(opened, data)).read_bytes() == data
+    opened.put(name("a"), manifest)
+    assert listed(opened) == ["a:latest"]
+    opened.close()
+
+
+def test_a_file_is_not_removed_because_a_manifest_is_wrong(store: Store, put_model: PutModel) -> None:
+    """Its bytes are what its digest says. It is read once for that."""
+    manifest = put_model("a")
+    wrong = Manifest([Layer(MODEL, manifest.layers[0].digest, 1000)])
+    store._manifests.put(name("b"), wrong)
+    for _ in range(2):
+        store.remove_damaged()
+    assert listed(store) == ["a:latest"]
+    assert list(store.blobs._sound) == [manifest.layers[0].digest]
+
+
 def test_one_process_has_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(StoreInUse, match=r"another host uses .* name another folder"):

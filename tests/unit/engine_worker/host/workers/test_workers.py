@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
@@ -211,6 +211,18 @@ async def test_a_worker_that_does_not_answer_any_more_is_ended(
     os.kill(child.process.pid, signal.SIGSTOP)
     await until(lambda: bool(host.reasons), SECONDS, "it is ended")
     assert "its worker ended (signal 9)" in host.reasons[0]
+
+
+async def test_the_reason_of_its_end_has_no_path_of_the_store(
+    host: Host, model: StoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients see it."""
+    missing = host.folder.parent / "blobs" / "missing"
+    child = host.start(replace(model, flags=[*model.flags, "--sim-script", str(missing)]))
+    await until(lambda: bool(host.reasons), SECONDS, "it has ended")
+    assert child.place.store == host.folder.parent
+    assert "blobs/missing" in host.reasons[0]
+    assert str(host.folder.parent) not in host.reasons[0]
 
 
 async def test_what_a_worker_has_started_ends_with_it(

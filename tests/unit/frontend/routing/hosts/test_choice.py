@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from drover.errors import NoWorkerReady
 from drover.v1 import engine_pb2, host_pb2
 from frontend.routing.hosts import hosts as hosts_module
 from frontend.routing.hosts.choice import is_better, only_replicas, ranked
@@ -140,6 +141,20 @@ async def test_a_second_replica_is_for_a_queue_that_lasts_after_the_load(
     assert asked(20, 1) == []
 
 
+async def test_a_model_that_has_come_anew_may_be_loaded_after_a_failure() -> None:
+    hosts, one = Hosts([]), host("one")
+    hosts._hosts = {one.address: one}
+    hosts._on_failure(one, KEY, NoWorkerReady("its file is damaged"))
+    assert not hosts.can_load(KEY)
+    send(one, host_pb2.HostState(id="one", budget_bytes=20))
+    assert not hosts.can_load(KEY)
+    assert str(hosts.last_failure(KEY)) == "its file is damaged"
+    card = engine_pb2.Model(names=["wanted:latest"], manifest=KEY)
+    send(one, host_pb2.HostState(id="one", changed_models=[host_pb2.StoredModel(card=card)]))
+    assert hosts.can_load(KEY)
+    assert hosts.last_failure(KEY) is None
+
+
 async def test_what_is_left_of_a_load() -> None:
     def loading(seconds: float) -> host_pb2.Child:
         began_ns = time.time_ns() - round(seconds * 10**9)
@@ -147,7 +162,7 @@ async def test_what_is_left_of_a_load() -> None:
 
     hosts = Hosts([])
 
-    def left(*known: WatchedHost) -> float:
+    def left(*known: WatchedHost) -> float | None:
         hosts._hosts = {each.address: each for each in known}
         return hosts.load_seconds(KEY)
 
@@ -158,8 +173,9 @@ async def test_what_is_left_of_a_load() -> None:
     assert left(host("late", loading(100), load_ns=usual_ns)) == 0
     # A host whose clock is ahead.
     assert left(host("ahead", loading(-100), load_ns=usual_ns)) == 60
-    assert left(at_it, host("ready", child(KEY), load_ns=usual_ns)) == 0
-    assert left(host("never loaded")) == left() == 0
+    assert left(at_it, host("ready", child(KEY), load_ns=usual_ns)) is None
+    assert left(host("never loaded")) is None
+    assert left() is None
 
 
 async def test_one_of_several_second_replicas_becomes_the_first() -> None:

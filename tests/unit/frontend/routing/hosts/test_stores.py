@@ -143,6 +143,19 @@ async def test_a_pull_that_the_operator_does_not_allow(fleet: Fleet) -> None:
             await anext(steps)
 
 
+async def test_a_pull_asks_for_a_model_as_it_is_spelt_in_the_store(tmp_path: Path) -> None:
+    """Names match in any letter case, and those of registries do not."""
+    put_simulated(tmp_path / "store", ["Evil.Example/Team/One"])
+    async with (
+        hosting(tmp_path / "store") as host,
+        fleet_of(host.address) as fleet,
+        stores_of(fleet.hosts) as stores,
+    ):
+        wanted = name("evil.example/TEAM/one")
+        with pytest.raises(DroverError, match=r"pulls nothing from Evil\.Example"):
+            await anext(stores.pull(wanted.short, wanted.key, insecure=False))
+
+
 class _Endless:
     """Data that do not end by themselves, and whether they are read now."""
 
