@@ -76,7 +76,6 @@ class Catalog:
             self._refresh()
 
     def _refresh(self) -> None:
-        self._store.remove_damaged()
         stored, modified = self._store.models(), self._store.modified_unix_ns()
         read = {
             (name.full, manifest.digest): self._read_once(name, manifest, modified.get(name.key, 0))

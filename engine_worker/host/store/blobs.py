@@ -76,7 +76,7 @@ class Blobs:
 
     def begin(self, digest: str, size_bytes: int) -> PartialBlob:
         """Continue what there is of a file. Raises StoreFull if there is no room for the rest."""
-        partial = PartialBlob(self.path(digest), digest, size_bytes, self._lock)
+        partial = PartialBlob(self.path(digest), digest, size_bytes, self._lock, self._remember_sound)
         try:
             with self._lock:
                 free_bytes = self._room_bytes()
@@ -110,13 +110,13 @@ class Blobs:
         path, own = self.path(digest), f"-{secrets.token_hex(8)}"
         # With the lock: its file is never there without being known as one that is written.
         with self._lock:
-            partial = PartialBlob(path, digest, 0, self._lock, own, self._grow)
+            partial = PartialBlob(path, digest, 0, self._lock, self._remember_sound, own, self._grow)
             self._begun.add(partial)
         return partial
 
     def remove_damaged(self, digests: Iterable[str]) -> Sequence[str]:
         """Remove those of the files that are not what their digests say, so that they can come again. Returns
-        their digests. Reads whole files, those that have not changed since once.
+        their digests. Reads whole files, but for those that have not changed since they were found sound.
         """
         return [digest for digest in digests if self._is_damaged(digest)]
 
@@ -126,16 +126,13 @@ class Blobs:
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                state = (status.st_ino, status.st_size, status.st_mtime_ns)
-                if self._sound.get(digest) == state:
+                if self._sound.get(digest) == _state_of(status):
                     return False
                 found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except OSError:
             return False
         if found == digest:
-            if len(self._sound) >= _MAX_SOUND:
-                self._sound.clear()
-            self._sound[digest] = state
+            self._remember_sound(digest, status)
             return False
         with self._lock, suppress(FileNotFoundError):
             # Unless it has come again meanwhile.
@@ -143,6 +140,11 @@ class Blobs:
                 path.unlink()
                 logs.event(_log, logging.ERROR, "a damaged file was removed from the store", digest=digest)
         return True
+
+    def _remember_sound(self, digest: str, status: os.stat_result) -> None:
+        if len(self._sound) >= _MAX_SOUND:
+            self._sound.clear()
+        self._sound[digest] = _state_of(status)
 
     @property
     def used_bytes(self) -> int:
@@ -201,10 +203,11 @@ class PartialBlob:
 
     Raises StoreFull or StoreUnavailable if it cannot be opened.
 
-    `offset`: how many bytes there are. `listing`: held while the file gets its final name. `own`:
-    distinguishes the file from others of the same digest that are written at the same time; such a file is
-    not continued. `grow`: for one whose size is not known; called with the file and how many bytes more it
-    needs than `size_bytes`, which it increases, or raises StoreFull.
+    `offset`: how many bytes there are. `listing`: held while the file gets its final name. `on_listed`:
+    called then, with the digest and the file's state. `own`: distinguishes the file from others of the same
+    digest that are written at the same time; such a file is not continued. `grow`: for one whose size is not
+    known; called with the file and how many bytes more it needs than `size_bytes`, which it increases, or
+    raises StoreFull.
     """
 
     def __init__(
@@ -213,11 +216,12 @@ class PartialBlob:
         digest: str,
         size_bytes: int,
         listing: Lock,
+        on_listed: Callable[[str, os.stat_result], None],
         own: str = "",
         grow: Callable[[PartialBlob, int], None] | None = None,
     ) -> None:
         self._whole = path
-        self._listing = listing
+        self._listing, self._on_listed = listing, on_listed
         self._grow = grow
         self._path = path.with_name(f"{path.name}{own}{_PARTIAL}")
         self.digest = digest
@@ -278,6 +282,7 @@ class PartialBlob:
             raise InvalidRequest(f'digest mismatch, expected "{self.digest}", got "{found}"')
         with self._listing:
             self._path.replace(self._whole)
+            self._on_listed(self.digest, self._whole.stat())
 
     def restart(self) -> None:
         """Begin anew: the source cannot continue."""
@@ -309,6 +314,10 @@ class PartialBlob:
         with self._path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 self._hash.update(block)
+
+
+def _state_of(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _size_of(path: Path) -> int | None:

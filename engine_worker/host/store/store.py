@@ -57,8 +57,10 @@ class Store:
         self.blobs = Blobs(folder / "blobs", budget_bytes)
         self._manifests = Manifests(folder / "manifests")
         self._held: dict[int, set[str]] = {}
-        self.remove_damaged()
-        self._remove_views([manifest for _, manifest in self._manifests.all()])
+        listed = [manifest for _, manifest in self._manifests.all()]
+        for manifest in listed:
+            self._is_whole(manifest)
+        self._remove_views(listed)
 
     @property
     def id(self) -> str:
@@ -73,15 +75,7 @@ class Store:
 
     def models(self) -> Sequence[tuple[ModelName, Manifest]]:
         """Those whose files are all there, with the sizes that their manifests say."""
-        return [
-            (name, manifest) for name, manifest in self._manifests.all() if self._lacking(manifest) is None
-        ]
-
-    def remove_damaged(self) -> None:
-        """Remove files whose sizes show that they are not what manifests say, so that they can come again."""
-        for _, manifest in self._manifests.all():
-            if (lacking := self._lacking(manifest)) is not None:
-                self.blobs.remove_damaged([lacking.digest])
+        return [(name, manifest) for name, manifest in self._manifests.all() if self._is_whole(manifest)]
 
     def check_files(self, manifest: Manifest) -> None:
         """Raises ValueError if a file is missing or of another size: something else has changed the store."""
@@ -226,6 +220,12 @@ class Store:
         for folder in folders:
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        """If it is not, a file of another size is removed if it is damaged, so that it can come again."""
+        if (lacking := self._lacking(manifest)) is not None:
+            self.blobs.remove_damaged([lacking.digest])
+        return lacking is None
 
     def _lacking(self, manifest: Manifest) -> Layer | None:
         """The first of its files that is not there with its size."""

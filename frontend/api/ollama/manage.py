@@ -174,7 +174,9 @@ class Management:
             await self.stores.delete(name.short, name.key)
             if preset is None:
                 return Response()
-        elif preset is None and await self.stores.delete_unlisted(name.short):
+        elif (
+            preset is None and not self.stores.has(name.key) and await self.stores.delete_unlisted(name.short)
+        ):
             return Response()
         await self.catalog.delete(name, as_sent=request.wanted)
         if preset is not None and preset.adapter is not None:
