@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from drover import logs
 from drover.collector import keep_from_collection
+from drover.memory import configure_malloc
 from drover.ollama_environment import warn_of_variables_without_meaning
 from drover.settings import split_address
 from drover.tls.files import load_authority
 from drover.tls.fleet import fleet_certificates
 from drover.tls.reload import Reloaded
 from drover.tracing.environment import start_tracing
-from frontend.memory import configure_malloc
 from frontend.routing.backends.connect import connect
 from frontend.routing.backends.grpc.tls import FleetTls
 from frontend.routing.discovery import discoveries_of

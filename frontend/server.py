@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 
 from drover import logs
+from drover.memory import trim_after_load
 from drover.tls.fleet import FleetCertificates
 from drover.tls.reload import Reloaded
 from frontend.api.in_flight import InFlightRequests
@@ -24,7 +25,6 @@ from frontend.http.connection_table import ConnectionTable
 from frontend.http.limits import ConnectionLimits, usable_connections
 from frontend.http.listening import last_connections
 from frontend.http.tls import TlsServer, server_context
-from frontend.memory import trim_after_load
 from frontend.middleware.client_id import Clients
 from frontend.routing.fleet import Fleet
 from frontend.settings import FrontendSettings

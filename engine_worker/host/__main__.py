@@ -9,6 +9,7 @@ import uvloop
 
 from drover import logs
 from drover.errors import DroverError
+from drover.memory import configure_malloc
 from engine_worker.frontend_server import CannotStart
 from engine_worker.host import commands
 from engine_worker.host.server import HostServer
@@ -19,6 +20,7 @@ def main() -> int:
     if len(sys.argv) > 1 and sys.argv[1] in commands.NAMES:
         return commands.run(sys.argv[1], sys.argv[2:])
     settings = HostSettings.load(sys.argv[1:])
+    configure_malloc()
     logs.configure(settings.log_format, settings.log_level)
     try:
         uvloop.run(_serve(settings))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from drover import logs
 from drover.exposure import warn_if_exposed
+from drover.memory import trim_after_load
 from drover.v1 import host_pb2, host_pb2_grpc
 from engine_worker.frontend_server import CannotStart, FrontendServer
 from engine_worker.host.memory.gpus import Gpus
@@ -118,6 +119,8 @@ class HostServer:
             memory_mib=pool.budget_bytes // _MIB,
         )
         self._ready.set()
+        # Lists of hubs and headers of models are large, and seldom read.
+        trimming = asyncio.create_task(trim_after_load(lambda: 0), name="trim memory")
         try:
             await self._stop.wait()
             if not settings.leave_workers:
@@ -125,6 +128,7 @@ class HostServer:
                 await self._server.set_serving(False)
                 await pool.drain()
         finally:
+            trimming.cancel()
             stop_metrics()
             states.close()
             await pulls.stop()

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from frontend.memory import collect_and_trim, resident_bytes, trim_after_load
+from drover.memory import collect_and_trim, resident_bytes, trim_after_load
 from tests.support.waiting import until
 
 _MEGABYTE = 1024 * 1024
