@@ -23,7 +23,7 @@ _STATM = Path("/proc/self/statm")
 def configure_malloc() -> None:
     """Make glibc return large blocks at once. By default each large block raises the mmap threshold, up to
     32 MiB, and each thread has an arena: after some large bodies a frontend kept a third more memory, and
-    a host a quarter after some long lists of a hub.
+    a host nearly twice as much after some long lists of a hub.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

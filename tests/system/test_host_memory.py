@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
-import psutil
 
 from drover.v1 import host_pb2, host_pb2_grpc
+from tests.attack.leftovers import rss_mb
 from tests.fakes.hostile_source import Exchange, HostileSource, serving
 from tests.support.hosts import host
-from tests.support.processes import Process
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -36,11 +35,11 @@ async def test_lists_of_a_hub(tmp_path: Path) -> None:
     models = [f"m{number}" for number in range(_PULLS)]
     async with serving(HostileSource(dict.fromkeys(models, listed))) as source:
         with host(tmp_path / "host.log", tmp_path / "store", "--sources", f"hf.co={source.url}") as one:
-            before = _rss_mb(one)
+            before = rss_mb(one)
             async with grpc.aio.insecure_channel(one.address) as channel:
                 stub: HostAsyncStub = host_pb2_grpc.HostStub(channel)
                 errors = await asyncio.gather(*(_refusal(stub, model) for model in models))
-            await until(lambda: _rss_mb(one) < before + _LEFT_MB, _SETTLE_SECONDS, "its memory is given back")
+            await until(lambda: rss_mb(one) < before + _LEFT_MB, _SETTLE_SECONDS, "its memory is given back")
 
     assert all("safetensors" in error for error in errors), errors
 
@@ -52,7 +51,3 @@ async def _refusal(stub: HostAsyncStub, model: str) -> str:
     except grpc.aio.AioRpcError as error:
         return error.details() or ""
     return "it was pulled"
-
-
-def _rss_mb(one: Process) -> float:
-    return float(psutil.Process(one.pid).memory_info().rss / 1e6)
